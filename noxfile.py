@@ -1,0 +1,146 @@
+"""The tasks of a contributor, each a session; ``nox -l`` lists them."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.sessions = ["lint", "tests", "typing", "packages", "conformance", "docs"]
+
+ROOT = Path(__file__).parent
+PACKAGES = ["core", "transports", "concurrency", "handlers", "netserve"]
+INTERPRETERS = ["3.10", "3.11", "3.12", "3.13"]
+TEST_TOOLS = ["pytest>=8", "pytest-timeout", "hypothesis", "typing-extensions>=4.12"]
+
+
+def siblings(package: str) -> list[str]:
+    """The packages of this repository that *package* declares as requirements."""
+    project = nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml")["project"]
+    names = [requirement.split(">")[0] for requirement in project["dependencies"]]
+    return [name for name in PACKAGES if f"netserve-{name}" in names]
+
+
+def install_from_source(session: nox.Session) -> None:
+    """Install every package in place."""
+    session.install(
+        *(part for name in PACKAGES for part in ("--editable", str(ROOT / "packages" / name)))
+    )
+
+
+def build(session: nox.Session, folder: Path, *packages: str) -> list[str]:
+    """Build the sdist, and from it the wheel, of *packages*; return the wheels' paths."""
+    shutil.rmtree(folder, ignore_errors=True)
+    session.install("build")
+    for name in packages:
+        session.run("python", "-m", "build", "--outdir", str(folder), f"packages/{name}")
+    return sorted(map(str, folder.glob("*.whl")))
+
+
+def interpreter(version: str) -> str | None:
+    """The command of the CPython *version* on this machine, or None if it has none."""
+    command = shutil.which(f"python{version}")
+    if command is None:
+        return None
+    answer = subprocess.run([command, "-c", ""], capture_output=True, check=False)
+    return command if answer.returncode == 0 else None
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check format, style and types of everything in the repository."""
+    install_from_source(session)
+    session.install("ruff", "mypy", "pyright", "nox", *TEST_TOOLS)
+    session.run("ruff", "format", "--check")
+    session.run("ruff", "check")
+    session.run("mypy", *(f"packages/{name}/src" for name in PACKAGES), "noxfile.py")
+    session.run("pyright")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run all tests on this interpreter, with the coverage of branches held at 100 %."""
+    install_from_source(session)
+    session.install("coverage", *TEST_TOOLS)
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session(python=INTERPRETERS)
+def interpreters(session: nox.Session) -> None:
+    """Run all tests on every supported interpreter that this machine has."""
+    install_from_source(session)
+    session.install(*TEST_TOOLS)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("package", PACKAGES)
+def packages(session: nox.Session, package: str) -> None:
+    """Build a package and its siblings, install it alone, then test and type-check it there."""
+    folder = Path(session.create_tmp()) / "dist"
+    wheels = build(session, folder, package, *siblings(package))
+    session.install("twine")
+    session.run("twine", "check", "--strict", *map(str, folder.iterdir()))
+    session.run("python", "-m", "venv", "--clear", str(folder / "alone"))
+    python = str(folder / "alone" / "bin" / "python")
+    session.run(python, "-m", "pip", "install", "-q", *wheels, external=True)
+    session.run(python, "-m", "pip", "check", external=True)
+    session.run(
+        python, "-m", "pip", "install", "-q", "mypy", "pytest", "pytest-timeout", "hypothesis",
+        external=True,
+    )  # fmt: skip
+    session.run(python, "-m", "pytest", f"packages/{package}/tests", external=True)
+    modules = sorted(
+        f"netserve.{leaf.parent.name}"
+        for leaf in (ROOT / "packages" / package / "src" / "netserve").glob("*/py.typed")
+    )
+    # Away from the sources, so that what is checked is what is installed.
+    with session.chdir(session.create_tmp()):
+        for module in modules:
+            session.run(python, "-m", "mypy", "--strict", "-p", module, external=True)
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check what four type checkers accept and refuse, against the built wheels."""
+    wheels = build(session, Path(session.create_tmp()) / "dist", *PACKAGES)
+    session.install("--force-reinstall", *wheels)
+    session.install("mypy", "pyright", "ty", "pyrefly")
+    session.run("python", "typing_tests/check.py", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Run CPython's own tests with netserve in place of socketserver; -- --all for every one."""
+    for version in INTERPRETERS:
+        command = interpreter(version)
+        if command is None:
+            session.log(f"skipped: there is no CPython {version} on this machine")
+            continue
+        session.run(command, "tests/conformance/run.py", *session.posargs, external=True)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation without a warning, and run the code in it."""
+    install_from_source(session)
+    session.install("-r", "docs/requirements.txt", *TEST_TOOLS)
+    session.run("sphinx-build", "-W", "-n", "-b", "html", "docs", "docs/_build/html")
+    session.run("pytest", "docs")
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Put single faults into the four packages and list those that no test finds."""
+    install_from_source(session)
+    session.install("cosmic-ray", *TEST_TOOLS)
+    session.run("python", "tests/mutation/run.py", *session.posargs)
+
+
+if __name__ == "__main__":
+    nox.main()

@@ -1,0 +1,67 @@
+"""The base of the mix-ins: cooperation, and the one order that works.
+
+A mix-in overrides hooks of a server class, so Python must find it before that
+class. Behind it, it would be silently without effect; :class:`ServerMixIn`
+refuses such a class when it is created.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from netserve.core._errors import MixInOrderError
+
+if TYPE_CHECKING:
+
+    class _Following:
+        """What type checkers may take for granted of the class behind a mix-in."""
+
+        def server_close(self) -> None: ...
+        def service_actions(self) -> None: ...
+        def handle_timeout(self) -> None: ...
+
+else:
+    _Following = object
+
+
+class ServerMixIn(_Following):
+    """Base class of mix-ins for server classes, this project's and the stdlib's.
+
+    A mix-in has no constructor: it makes what it needs at first use, and passes
+    on with ``super()`` what it overrides. A class that derives from a mix-in
+    and, before it, from a server that doesn't, raises
+    :class:`MixInOrderError`.
+    """
+
+    _enforce_order: ClassVar[bool] = True
+    """Whether a wrong order is an error, or left without effect as in CPython."""
+
+    def __init_subclass__(cls, **keywords: object) -> None:
+        super().__init_subclass__(**keywords)
+        if cls._enforce_order:
+            misplaced = misplaced_mixin(cls.__mro__)
+            if misplaced is not None:
+                mixin, server = misplaced
+                msg = (
+                    f"{cls.__qualname__}: {mixin.__qualname__} overrides methods of"
+                    f" {server.__qualname__} and must come before it:"
+                    f" class {cls.__name__}({mixin.__name__}, {server.__name__})"
+                )
+                raise MixInOrderError(msg)
+
+
+def misplaced_mixin(mro: Sequence[type[object]]) -> tuple[type[object], type[object]] | None:
+    """The first mix-in in *mro* behind a server that isn't made with it.
+
+    *mro* is a method resolution order. Returns the mix-in and that server, or
+    None when every mix-in comes in time. A server is a class with a loop and
+    requests to finish; a mix-in is a :class:`ServerMixIn` that is no server.
+    """
+    servers: list[type[object]] = []
+    for candidate in mro:
+        if hasattr(candidate, "serve_forever") and hasattr(candidate, "finish_request"):
+            servers.append(candidate)
+        elif issubclass(candidate, ServerMixIn) and candidate is not ServerMixIn:
+            for server in servers:
+                if not issubclass(server, candidate):
+                    return candidate, server
+    return None

@@ -1,0 +1,33 @@
+"""The Internet servers under CPython's names, with CPython's defaults and class diagram.
+
+At run time ``UDPServer`` is a ``TCPServer``, as programs that test or patch the
+base class expect. Type checkers are told the truth instead: its requests are
+others.
+"""
+
+from typing import TYPE_CHECKING
+
+from netserve import transports
+from netserve.core import DatagramRequest, InetAddress, StreamRequest
+from netserve.socketserver._base import BaseServer
+
+
+class TCPServer(transports.TCPServer, BaseServer[StreamRequest, InetAddress]):
+    """A server of TCP connections, with CPython's defaults: a queue of 5, no reuse."""
+
+    request_queue_size = 5
+    allow_reuse_address = False
+
+
+if TYPE_CHECKING:
+    _Base = BaseServer[DatagramRequest, InetAddress]
+else:
+    _Base = TCPServer
+
+
+class UDPServer(transports.UDPServer, _Base):
+    """A server of UDP datagrams, with CPython's defaults."""
+
+    # Not TCPServer's: a program that switches reuse on there means streams.
+    allow_reuse_address = False
+    allow_reuse_port = False

@@ -1,0 +1,25 @@
+"""netserve.transports: where requests come from.
+
+The four servers of the original reference, and the bases for families that it
+doesn't have. The Unix domain servers are absent where the platform has no
+such sockets.
+"""
+
+import socket
+
+from netserve.transports._datagram import DatagramServer, UDPServer
+from netserve.transports._socket_server import SocketServer
+from netserve.transports._stream import StreamServer, TCPServer
+
+__all__ = [
+    "DatagramServer",
+    "SocketServer",
+    "StreamServer",
+    "TCPServer",
+    "UDPServer",
+]
+
+if hasattr(socket, "AF_UNIX"):
+    from netserve.transports._unix import UnixDatagramServer, UnixStreamServer
+
+    __all__ += ["UnixDatagramServer", "UnixStreamServer"]

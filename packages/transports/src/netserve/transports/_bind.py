@@ -1,0 +1,56 @@
+"""Saying what is wrong with an address, when ``bind`` only says that it is.
+
+:func:`explain` turns what :meth:`socket.socket.bind` raised into the same kind
+of exception with a message that names the address and the remedy. It decides
+from its arguments alone, and does no I/O.
+"""
+
+import errno
+import socket
+from typing import Final
+
+_UNIX: Final = getattr(socket, "AF_UNIX", None)
+
+_FORMS: Final = {
+    socket.AF_INET: "a (host, port) tuple such as ('127.0.0.1', 8000)",
+    socket.AF_INET6: "a (host, port) tuple such as ('::1', 8000)",
+    _UNIX: "a path such as '/run/service.sock'",
+}
+
+_REMEDIES: Final = {
+    errno.EADDRINUSE: "another socket holds it; stop its owner, or choose another address",
+    errno.EADDRNOTAVAIL: "no interface of this machine has it; choose one that exists",
+    errno.EACCES: "this user may not bind it; choose a port of 1024 or more, or a writable folder",
+    errno.ENOENT: "its folder doesn't exist; create that first",
+    errno.ENOTDIR: "a part of its folder is a file; choose another path",
+}
+
+
+def explain(error: Exception, family: int, address: object) -> Exception:
+    """The exception to raise in place of *error*, which ``bind`` raised for *address*.
+
+    *family* is the socket's address family. The result is of the same class as
+    *error*, with its ``errno`` if it has one.
+    """
+    name = socket.AddressFamily(family).name
+    form = _FORMS.get(family, "an address of that family")
+    if isinstance(error, socket.gaierror):
+        remedy = f"the host isn't one of {name}: give {form}"
+        return socket.gaierror(error.errno, _sentence(address, str(error.strerror), remedy))
+    if isinstance(error, OSError):
+        # CPython itself refuses a path too long for sockaddr_un, without an errno.
+        number = error.errno or errno.ENAMETOOLONG
+        reason = error.strerror or str(error)
+        remedy = _REMEDIES.get(number, f"give {form}")
+        if number == errno.ENAMETOOLONG:
+            remedy = "choose a path of at most 100 bytes, or bind relative to its folder"
+        return type(error)(number, _sentence(address, reason, remedy))
+    if isinstance(error, OverflowError):
+        return OverflowError(_sentence(address, str(error), "give a port from 0 to 65535"))
+    if isinstance(error, UnicodeError):
+        return ValueError(_sentence(address, str(error), f"give {form}"))
+    return type(error)(_sentence(address, str(error), f"give {form}"))
+
+
+def _sentence(address: object, reason: str, remedy: str) -> str:
+    return f"can't bind {address!r} ({reason}): {remedy}"
