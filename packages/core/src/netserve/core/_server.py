@@ -131,10 +131,9 @@ class BaseServer(Generic[RequestT, AddressT]):
         is closed.
         """
         with _Selector() as selector, self._serving() as waker:
-            if self._must_stop():
-                return
-            selector.register(self, selectors.EVENT_READ)
             selector.register(waker, selectors.EVENT_READ)
+            if not self._begin_waiting(selector):
+                return
             while not self._must_stop():
                 ready = selector.select(self._sleep(poll_interval))
                 # Nothing is accepted once a stop was asked for.
@@ -276,6 +275,17 @@ class BaseServer(Generic[RequestT, AddressT]):
                     self._stop_requested = False
                     self._waker = self._loop_thread = None
                     self._loop_ended.set()
+
+    def _begin_waiting(self, selector: selectors.BaseSelector) -> bool:
+        """Register the server; false when a stop was asked for, and so it may be closed."""
+        try:
+            if not self._must_stop():
+                selector.register(self, selectors.EVENT_READ)
+        except ValueError:
+            # The descriptor is gone, which is as it should be after server_close.
+            if not self._must_stop():
+                raise
+        return not self._must_stop()
 
     def _must_stop(self) -> bool:
         return self._stop_requested
