@@ -14,6 +14,7 @@ import socket as socket
 import sys as sys
 import threading as threading
 import time as _time
+from collections.abc import Callable as _Callable
 from io import BufferedIOBase as BufferedIOBase
 
 from netserve.handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
@@ -27,7 +28,7 @@ from netserve.socketserver._threading import (
     ThreadingUDPServer,
 )
 
-time = _time.monotonic
+time: _Callable[[], float] = _time.monotonic
 
 __version__ = "0.4"
 

@@ -9,7 +9,7 @@ from netserve.transports._socket_server import SocketServer
 class DatagramServer(SocketServer[DatagramRequest, AddressT]):
     """A server whose requests are datagrams, each with the socket to answer on."""
 
-    socket_type = _socket.SOCK_DGRAM
+    socket_type: int = _socket.SOCK_DGRAM
 
     max_packet_size: int = 8192
     """How many bytes of a datagram are read; what exceeds them is lost."""

@@ -40,6 +40,10 @@ class SocketServer(BaseServer[RequestT, AddressT]):
     Several sockets may then listen on one port (see :manpage:`socket(7)`).
     """
 
+    # Declared again because server_bind assigns it: the type is the base's.
+    server_address: AddressT
+    """The address to serve; once bound, the one that the system reports."""
+
     socket: _socket.socket
     """The socket on which the server takes requests."""
 

@@ -46,4 +46,4 @@ class TCPServer(StreamServer[InetAddress]):
     """A server of TCP connections (:rfc:`9293`), over IPv4 unless a subclass says otherwise."""
 
     # On Windows the option would let two servers take one port.
-    allow_reuse_address = os.name == "posix"
+    allow_reuse_address: bool = os.name == "posix"

@@ -18,7 +18,7 @@ class UnixStreamServer(StreamServer[UnixAddress]):
     abstract name: bytes or a string that begin with a zero byte.
     """
 
-    address_family = _socket.AF_UNIX
+    address_family: int = _socket.AF_UNIX
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class UnixDatagramServer(DatagramServer[UnixAddress]):
     client that bound none is None, and can't be answered.
     """
 
-    address_family = _socket.AF_UNIX
+    address_family: int = _socket.AF_UNIX
 
     def __init__(
         self,
