@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent
 PACKAGES = ["core", "transports", "concurrency", "handlers", "netserve"]
 INTERPRETERS = ["3.10", "3.11", "3.12", "3.13"]
 TEST_TOOLS = ["pytest>=8", "pytest-timeout", "hypothesis", "typing-extensions>=4.12"]
+PROGRAMS = ["django", "dnslib", "prometheus-client", "werkzeug"]  # run by tests/test_programs.py
 
 
 def siblings(package: str) -> list[str]:
@@ -63,7 +64,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests on this interpreter, with the coverage of branches held at 100 %."""
     install_from_source(session)
-    session.install("coverage", *TEST_TOOLS)
+    session.install("coverage", *TEST_TOOLS, *PROGRAMS)
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine", "--quiet")
@@ -74,7 +75,7 @@ def tests(session: nox.Session) -> None:
 def interpreters(session: nox.Session) -> None:
     """Run all tests on every supported interpreter that this machine has."""
     install_from_source(session)
-    session.install(*TEST_TOOLS)
+    session.install(*TEST_TOOLS, *PROGRAMS)
     session.run("pytest", *session.posargs)
 
 
