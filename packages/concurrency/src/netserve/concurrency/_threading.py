@@ -1,6 +1,5 @@
 """The mix-in that gives each request a thread."""
 
-from functools import cached_property
 from typing import Protocol
 
 from typing_extensions import TypeVar
@@ -40,10 +39,13 @@ class ThreadingMixIn(ServerMixIn):
     block_on_close: bool = True
     """Whether ``server_close`` waits for the threads that aren't daemons (default: yes)."""
 
-    @cached_property
+    # Not a cached_property: pyright doesn't take one for the property of the Protocol.
+    @property
     def request_threads(self) -> ThreadGroup:
         """The threads that ``server_close`` waits for."""
-        return ThreadGroup()
+        # In one step, because the loop and server_close may both be the first.
+        group: ThreadGroup = vars(self).setdefault("_request_threads", ThreadGroup())
+        return group
 
     def process_request(
         self: ThreadingHooks[HookRequestT, HookAddressT],
