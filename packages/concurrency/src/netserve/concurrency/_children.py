@@ -31,16 +31,18 @@ class Children(set[int]):
         if pid:
             self.add(pid)
             return
-        # These are the parent's; the child has none yet.
-        self.clear()
         status = 1
+        # Whatever is raised here, the child must not run on into the parent's code.
         try:
+            # These are the parent's; the child has none yet.
+            self.clear()
             if work():
                 status = 0
         finally:
-            # The child must not run on into the parent's code.
-            _flush_streams()
-            os._exit(status)
+            try:
+                _flush_streams()
+            finally:
+                os._exit(status)
 
     def collect(self, *, blocking: bool = False) -> None:
         """Collect the children that have ended; if *blocking*, wait until all have."""

@@ -21,7 +21,8 @@ class RequestThread(threading.Thread):
         self, target: Callable[..., object], args: tuple[object, ...], *, daemon: bool
     ) -> None:
         super().__init__(target=target, args=args, daemon=daemon)
-        self.ended: deque[threading.Thread] = deque()
+        # Until it joins a group, whose list takes the place of this, nobody asks.
+        self.ended: deque[threading.Thread] = deque(maxlen=0)
 
     def run(self) -> None:
         """Call the target, then note the end, whatever the target raised."""
@@ -35,13 +36,16 @@ class ThreadGroup:
     """Threads that were started together and can be waited for together."""
 
     def __init__(self) -> None:
+        # Reentrant, for a signal handler that closes the server.
+        self._lock = threading.RLock()
         self._running: set[threading.Thread] = set()
         self._ended: deque[threading.Thread] = deque()
 
     def __len__(self) -> int:
         """How many threads haven't ended."""
-        self._forget_ended()
-        return len(self._running)
+        with self._lock:
+            self._forget_ended()
+            return len(self._running)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self)}>"
@@ -52,15 +56,19 @@ class ThreadGroup:
         Raises :class:`RuntimeError` when the system can't start a thread; the
         group then doesn't hold it.
         """
-        self._forget_ended()
-        thread.ended = self._ended
-        thread.start()
-        if not thread.daemon:
-            self._running.add(thread)
+        # Nobody may see the thread's end before the group holds it.
+        with self._lock:
+            self._forget_ended()
+            thread.ended = self._ended
+            thread.start()
+            if not thread.daemon:
+                self._running.add(thread)
 
     def join(self) -> None:
         """Wait until all threads have ended, except the calling one."""
-        for thread in self._running - {threading.current_thread()}:
+        with self._lock:
+            others = self._running - {threading.current_thread()}
+        for thread in others:
             thread.join()
 
     def _forget_ended(self) -> None:

@@ -6,7 +6,7 @@ refuses such a class when it is created.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from netserve.core._errors import MixInOrderError
 
@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 
 else:
     _Following = object
+
+
+# What the stdlib's BaseServer and ours both define.
+_HOOKS: Final = (
+    "serve_forever",
+    "shutdown",
+    "handle_request",
+    "verify_request",
+    "process_request",
+    "finish_request",
+    "handle_error",
+    "server_close",
+)
 
 
 class ServerMixIn(_Following):
@@ -50,18 +63,25 @@ class ServerMixIn(_Following):
 
 
 def misplaced_mixin(mro: Sequence[type[object]]) -> tuple[type[object], type[object]] | None:
-    """The first mix-in in *mro* behind a server that isn't made with it.
+    """The first mix-in in *mro* that comes too late to override a server's hooks.
 
-    *mro* is a method resolution order. Returns the mix-in and that server, or
-    None when every mix-in comes in time. A server is a class with a loop and
-    requests to finish; a mix-in is a :class:`ServerMixIn` that is no server.
+    *mro* is a method resolution order. Returns the mix-in and the server class
+    that it should precede, or None when every mix-in comes in time.
+
+    Too late is behind the root of the servers, which passes nothing on. Behind
+    another server class it may stand: that one's ``super()`` still finds it.
     """
     servers: list[type[object]] = []
+    behind_root = False
     for candidate in mro:
-        if hasattr(candidate, "serve_forever") and hasattr(candidate, "finish_request"):
+        if is_server(candidate):
             servers.append(candidate)
-        elif issubclass(candidate, ServerMixIn) and candidate is not ServerMixIn:
-            for server in servers:
-                if not issubclass(server, candidate):
-                    return candidate, server
+            behind_root |= not any(is_server(base) for base in candidate.__bases__)
+        elif behind_root and issubclass(candidate, ServerMixIn) and candidate is not ServerMixIn:
+            return candidate, next(each for each in servers if not issubclass(each, candidate))
     return None
+
+
+def is_server(candidate: type[object]) -> bool:
+    """Whether *candidate* is a server class: it has every hook, where a mix-in has some."""
+    return all(hasattr(candidate, hook) for hook in _HOOKS)

@@ -80,6 +80,7 @@ class BaseServer(Generic[RequestT, AddressT]):
     _stop_requested: bool = False
     _waker: Waker | None = None
     _loop_thread: int | None = None
+    _lock = threading.RLock()
 
     def __init__(
         self,
@@ -180,7 +181,7 @@ class BaseServer(Generic[RequestT, AddressT]):
         """
         with self._lock:
             self._move(State.CLOSED, "server_close")
-            if not self._loop_ended.is_set():
+            if self._loop_thread is not None:
                 self._request_stop()
 
     def server_bind(self) -> None:

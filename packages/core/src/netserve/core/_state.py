@@ -36,10 +36,11 @@ TRANSITIONS: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
     {
         # A socket of one's own, bound elsewhere, is served without BOUND.
         State.CREATED: frozenset({State.BOUND, State.SERVING, State.CLOSED}),
-        State.BOUND: frozenset({State.SERVING, State.CLOSED}),
+        # A new socket may be put in place of the first one, and bound.
+        State.BOUND: frozenset({State.BOUND, State.SERVING, State.CLOSED}),
         State.SERVING: frozenset({State.STOPPED, State.CLOSED}),
         State.STOPPED: frozenset({State.SERVING, State.BOUND, State.CLOSED}),
-        # A new socket may be put in place of the closed one, and bound.
+        # Also in place of a closed one.
         State.CLOSED: frozenset({State.BOUND, State.CLOSED}),
     }
 )

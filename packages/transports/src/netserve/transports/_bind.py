@@ -30,11 +30,12 @@ def explain(error: Exception, family: int, address: object) -> Exception:
     """The exception to raise in place of *error*, which ``bind`` raised for *address*.
 
     *family* is the socket's address family. The result is of the same class as
-    *error*, with its ``errno`` if it has one.
+    *error*, with its ``errno`` if it has one; in place of a
+    :class:`UnicodeError` it is a :class:`ValueError`.
     """
-    name = socket.AddressFamily(family).name
     form = _FORMS.get(family, "an address of that family")
     if isinstance(error, socket.gaierror):
+        name = socket.AddressFamily(family).name
         remedy = f"the host isn't one of {name}: give {form}"
         return socket.gaierror(error.errno, _sentence(address, str(error.strerror), remedy))
     if isinstance(error, OSError):
