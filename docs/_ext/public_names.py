@@ -1,0 +1,97 @@
+"""Links and comments for objects that a package re-exports from a private module.
+
+An object's ``__module__`` is the private module that defines it, but readers
+know it by the package whose ``__all__`` has it. This extension leads a link to
+the private name, or to a bare name in an inherited docstring, to the page of the
+public one; and lets autodoc find the docstring of a re-exported constant.
+"""
+
+import importlib
+import pkgutil
+import typing
+from collections.abc import Iterator
+from types import ModuleType
+
+import typing_extensions
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.pycode import ModuleAnalyzer
+
+# The first that has a name is the one that a bare name means.
+PACKAGES = [
+    "netserve.core",
+    "netserve.transports",
+    "netserve.concurrency",
+    "netserve.handlers",
+    "netserve.socketserver",
+    "netserve.cli",
+]
+_TYPE_VARIABLES = (typing.TypeVar, typing_extensions.TypeVar)
+
+
+def private_modules(package: ModuleType) -> Iterator[ModuleType]:
+    """The modules of *package* itself, imported."""
+    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        yield importlib.import_module(info.name)
+
+
+def collect() -> tuple[dict[str, str], set[str]]:
+    """Public names by private and by bare name; and type variables without a public one."""
+    public: dict[str, str] = {}
+    unnamed: set[str] = set()
+    for name in PACKAGES:
+        package = importlib.import_module(name)
+        analyzer = ModuleAnalyzer.for_module(name)
+        analyzer.analyze()
+        for module in private_modules(package):
+            private = ModuleAnalyzer.for_module(module.__name__)
+            private.analyze()
+            for key, comment in private.attr_docs.items():
+                if not key[0]:
+                    analyzer.attr_docs.setdefault(key, comment)
+            for attribute, value in vars(module).items():
+                if attribute in package.__all__:
+                    public.setdefault(f"{module.__name__}.{attribute}", f"{name}.{attribute}")
+                    public.setdefault(attribute, f"{name}.{attribute}")
+                elif isinstance(value, _TYPE_VARIABLES):
+                    unnamed.add(f"{module.__name__}.{attribute}")
+    return public, unnamed
+
+
+def inherited(node: pending_xref, public: dict[str, str]) -> Iterator[str]:
+    """What *node*, a member of the class that it stands in, may be called by its bases' names."""
+    module, cls = node.get("py:module"), node.get("py:class")
+    if module and cls:
+        for base in getattr(importlib.import_module(module), cls).__mro__:
+            name = f"{base.__module__}.{base.__qualname__}"
+            yield f"{public.get(name, name)}.{node['reftarget']}"
+
+
+def resolve(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
+) -> nodes.Node | None:
+    """The link for *node*, which names a private module, a bare object or an inherited member."""
+    if node.get("refdomain") != "py":
+        return None
+    target: str = node["reftarget"]
+    public, unnamed = app.netserve_names  # type: ignore[attr-defined]
+    if target in unnamed:
+        return content
+    head, dot, member = target.partition(".")
+    candidates = [public.get(target), public.get(head, head) + dot + member]
+    python = env.domains.python_domain
+    for name in [*candidates, *inherited(node, public)]:
+        if name in python.objects:
+            return python.resolve_xref(
+                env, node["refdoc"], app.builder, "obj", name, node, content
+            )
+    return None
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension."""
+    app.netserve_names = collect()  # type: ignore[attr-defined]
+    app.connect("missing-reference", resolve)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
