@@ -14,7 +14,9 @@ from sybil.parsers.rest import CodeBlockParser, PythonCodeBlockParser, SkipParse
 
 def run_as_program(example: Example) -> None:
     """Run the code of *example* in a fresh interpreter; it must exit with 0."""
-    subprocess.run([sys.executable, "-W", "error::RuntimeWarning", "-c", example.parsed], check=True)
+    subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", example.parsed], check=True
+    )
 
 
 pytest_collect_file = Sybil(

@@ -84,9 +84,7 @@ def resolve(
     python = env.domains.python_domain
     for name in [*candidates, *inherited(node, public)]:
         if name in python.objects:
-            return python.resolve_xref(
-                env, node["refdoc"], app.builder, "obj", name, node, content
-            )
+            return python.resolve_xref(env, node["refdoc"], app.builder, "obj", name, node, content)
     return None
 
 
