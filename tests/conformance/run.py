@@ -63,7 +63,7 @@ ALL = QUICK + SLOW
 
 RERUNS = 2
 TIME_LIMIT = 300  # seconds for a module
-ENDED = "(the process came to its end)"
+ENDED = "(the process ends)"
 """Stands among the tests that passed when their process has ended well."""
 
 
@@ -223,6 +223,14 @@ def print_table(rows: list[tuple[str, int, int, int]]) -> None:
         print(f"{module:<38}{stock:>13}{ours:>13}{servers:>15}")
 
 
+def exists(module: str) -> bool:
+    """Whether this interpreter has *module*; distributions leave parts of the tests out."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def main() -> int:
     """Run what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -231,10 +239,14 @@ def main() -> int:
     parser.add_argument("modules", nargs="*", help="these modules")
     arguments = parser.parse_args()
     name = f"CPython {platform.python_version()}"
-    if importlib.util.find_spec("test") is None or importlib.util.find_spec("test.support") is None:
+    wanted = arguments.modules or (ALL if arguments.all else QUICK)
+    modules = [module for module in wanted if exists(module)]
+    if not modules:
         print(f"{name}: skipped, for it comes without the test package")
         return 0
-    modules = arguments.modules or (ALL if arguments.all else QUICK)
+    for module in wanted:
+        if module not in modules:
+            print(f"{name}: skipped {module}, for it comes without that")
     with tempfile.TemporaryDirectory(prefix="conf-", ignore_cleanup_errors=True) as folder:
         runner = Runner(Path(folder))
         runner.install_requirements()
