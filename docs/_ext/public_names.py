@@ -3,14 +3,17 @@
 An object's ``__module__`` is the private module that defines it, but readers
 know it by the package whose ``__all__`` has it. This extension leads a link to
 the private name, or to a bare name in an inherited docstring, to the page of the
-public one; and lets autodoc find the docstring of a re-exported constant.
+public one; lets autodoc find the docstring of a re-exported constant; and puts
+the types of a server, its address for one, in the place of type variables.
 """
 
 import importlib
 import pkgutil
+import re
 import typing
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import typing_extensions
 from docutils import nodes
@@ -18,6 +21,7 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.typing import stringify_annotation
 
 # The first that has a name is the one that a bare name means.
 PACKAGES = [
@@ -60,6 +64,30 @@ def collect() -> tuple[dict[str, str], set[str]]:
     return public, unnamed
 
 
+def type_arguments(cls: type) -> dict[object, object]:
+    """What the bases of *cls* say for the type variables of the classes that they derive from."""
+    arguments: dict[object, object] = {}
+    for base in cls.__mro__:
+        for generic in vars(base).get("__orig_bases__", ()):
+            origin = typing.get_origin(generic)
+            parameters = getattr(origin, "__parameters__", ())
+            for parameter, argument in zip(parameters, typing.get_args(generic), strict=False):
+                arguments.setdefault(parameter, arguments.get(argument, argument))
+    return arguments
+
+
+def render_types(*event: Any) -> tuple[str, str | None] | None:
+    """The signature of a class, with the types that it gives to its bases' type variables."""
+    _app, _what, _name, obj, _options, signature, return_annotation = event
+    if not isinstance(obj, type) or signature is None:
+        return None
+    for variable, argument in type_arguments(obj).items():
+        if not isinstance(argument, _TYPE_VARIABLES):
+            shown = stringify_annotation(argument, "smart")
+            signature = re.sub(rf"~netserve[\w.]*\.{variable.__name__}\b", shown, signature)  # type: ignore[attr-defined]
+    return signature, return_annotation
+
+
 def inherited(node: pending_xref, public: dict[str, str]) -> Iterator[str]:
     """What *node*, a member of the class that it stands in, may be called by its bases' names."""
     module, cls = node.get("py:module"), node.get("py:class")
@@ -92,4 +120,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.netserve_names = collect()  # type: ignore[attr-defined]
     app.connect("missing-reference", resolve)
+    app.connect("autodoc-process-signature", render_types)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
