@@ -72,16 +72,21 @@ def misplaced_mixin(mro: Sequence[type[object]]) -> tuple[type[object], type[obj
     another server class it may stand: that one's ``super()`` still finds it.
     """
     servers: list[type[object]] = []
-    behind_root = False
     for candidate in mro:
         if is_server(candidate):
             servers.append(candidate)
-            behind_root |= not any(is_server(base) for base in candidate.__bases__)
-        elif behind_root and issubclass(candidate, ServerMixIn) and candidate is not ServerMixIn:
-            return candidate, next(each for each in servers if not issubclass(each, candidate))
+        elif issubclass(candidate, ServerMixIn) and candidate is not ServerMixIn:
+            made_without = [server for server in servers if not issubclass(server, candidate)]
+            if any(map(is_root, made_without)):
+                return candidate, made_without[0]
     return None
 
 
 def is_server(candidate: type[object]) -> bool:
     """Whether *candidate* is a server class: it has every hook, where a mix-in has some."""
     return all(hasattr(candidate, hook) for hook in _HOOKS)
+
+
+def is_root(server: type[object]) -> bool:
+    """Whether *server* derives from no other server class."""
+    return not any(is_server(base) for base in server.__bases__)

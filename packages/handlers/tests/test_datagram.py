@@ -1,0 +1,56 @@
+"""Tests of netserve.handlers._datagram."""
+
+import socket
+
+import pytest
+
+from netserve.handlers import DatagramRequestHandler
+
+
+@pytest.fixture
+def pair():
+    """A server's and a client's datagram socket."""
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as server,
+        socket.socket(type=socket.SOCK_DGRAM) as client,
+    ):
+        for each in (server, client):
+            each.bind(("127.0.0.1", 0))
+            each.settimeout(20)
+        yield server, client
+
+
+def test_the_answer_is_one_datagram(pair):
+    """What handle wrote, in however many pieces, is sent to the client as one datagram."""
+    server, client = pair
+
+    class Handler(DatagramRequestHandler):
+        def handle(self):
+            assert self.packet == b"line one\nline two"
+            assert self.socket is server
+            for line in self.rfile:
+                self.wfile.write(line.upper())
+
+    Handler((b"line one\nline two", server), client.getsockname(), None)
+    assert client.recv(100) == b"LINE ONE\nLINE TWO"
+
+
+def test_an_answer_is_sent_although_it_is_empty(pair):
+    """A handle that writes nothing sends an empty datagram."""
+    server, client = pair
+    DatagramRequestHandler((b"data", server), client.getsockname(), None)
+    assert client.recv(100) == b""
+
+
+def test_the_answer_is_sent_although_handle_raised(pair):
+    """finish runs after a failed handle, and sends what there is."""
+    server, client = pair
+
+    class Handler(DatagramRequestHandler):
+        def handle(self):
+            self.wfile.write(b"so far")
+            raise ValueError("handle")
+
+    with pytest.raises(ValueError, match="handle"):
+        Handler((b"data", server), client.getsockname(), None)
+    assert client.recv(100) == b"so far"
