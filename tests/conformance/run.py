@@ -42,18 +42,18 @@ STOCK, OURS = "socketserver", "netserve.socketserver"
 QUICK = [
     "test.test_socketserver",
     "test.test_httpservers",
-    "test.test_xmlrpc",
     "test.test_docxmlrpc",
     "test.test_wsgiref",
     "test.test_urllib2_localnet",
     "test.test_robotparser",
     "test.test_pydoc",
-    "test.test_imaplib",
     "test.test_httplib",
     "test.test_asyncio.test_streams",
     "idlelib.idle_test.test_rpc",
 ]
 SLOW = [
+    "test.test_xmlrpc",
+    "test.test_imaplib",
     "test.test_logging",
     "test.test_ssl",
     "test.test_asyncio.test_events",
