@@ -79,6 +79,7 @@ class BaseServer(Generic[RequestT, AddressT]):
     _state: State = State.CREATED
     _stop_requested: bool = False
     _waker: Waker | None = None
+    _may_sleep: bool = True
     _loop_thread: int | None = None
     _lock = threading.RLock()
 
@@ -261,10 +262,11 @@ class BaseServer(Generic[RequestT, AddressT]):
     @contextmanager
     def _serving(self) -> Generator[Waker]:
         """The span of one loop: entered with a waker, left with the stop carried out."""
-        with Waker() as waker:
+        with Waker() as waker, waker.woken_by_signals() as may_sleep:
             with self._lock:
                 self._move(State.SERVING, "serve_forever")
                 self._waker = waker
+                self._may_sleep = may_sleep
                 self._loop_thread = threading.get_ident()
                 self._loop_ended.clear()
             try:
@@ -298,9 +300,9 @@ class BaseServer(Generic[RequestT, AddressT]):
                 self._waker.wake()
 
     def _sleep(self, poll_interval: float) -> float | None:
-        """How long the loop may sleep: for ever, unless somebody wants the interval."""
+        """How long the loop may sleep: for ever, unless somebody needs the interval."""
         hook = getattr(self.service_actions, "__func__", None)
-        if hook is _NO_ACTIONS and _SLEEP_ENDS_ON_SIGNAL:
+        if hook is _NO_ACTIONS and _SLEEP_ENDS_ON_SIGNAL and self._may_sleep:
             return None
         return poll_interval
 

@@ -11,8 +11,10 @@ that interrupts the holder of the lock in its own thread.
 """
 
 import contextlib
+import signal
 import socket
 import threading
+from collections.abc import Generator
 from types import TracebackType
 
 from typing_extensions import Self
@@ -46,6 +48,30 @@ class Waker:
         with contextlib.suppress(BlockingIOError):
             while self._reader.recv(4096):
                 pass
+
+    @contextlib.contextmanager
+    def woken_by_signals(self) -> Generator[bool]:
+        """A span in which every signal that Python handles makes the descriptor readable.
+
+        A signal that comes just before a wait begins, or to another thread,
+        doesn't end the wait by itself, and its handler runs only afterwards.
+        Enters with whether a wait can be relied on to end: false when somebody
+        else has taken :func:`signal.set_wakeup_fd`, which a process has once.
+        In a thread other than the main one it is true, as no handler runs there.
+        """
+        try:
+            previous = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        except ValueError:
+            yield True
+            return
+        if previous >= 0:
+            signal.set_wakeup_fd(previous)
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            signal.set_wakeup_fd(-1)
 
     def close(self) -> None:
         """Release the descriptors; may be called twice."""
