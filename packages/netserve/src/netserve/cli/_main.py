@@ -1,9 +1,9 @@
 """The command's entry point and its subcommands."""
 
 import contextlib
-import os
 import signal
 from collections.abc import Generator
+from pathlib import Path
 from typing import cast
 
 import click
@@ -60,15 +60,16 @@ def echo(context: click.Context, host: str, port: int, udp: bool, path: str | No
         try:
             if path is not None:
                 server = unix_server(path, datagrams=udp)
-                stack.callback(os.unlink, path)
+                stack.callback(Path(path).unlink, missing_ok=True)
             else:
                 server = internet_server(host, port, datagrams=udp)
         except (OSError, ImportError) as error:
             raise click.ClickException(getattr(error, "strerror", None) or str(error)) from error
         stack.enter_context(server)
         stack.enter_context(_stopped_by_sigterm(server))
-        click.echo(f"serving {_describe(server.server_address, udp)} until Ctrl-C")
+        # Whoever has read the line may press Ctrl-C.
         with contextlib.suppress(KeyboardInterrupt):
+            click.echo(f"serving {_describe(server.server_address, udp)} until Ctrl-C")
             server.serve_forever()
 
 

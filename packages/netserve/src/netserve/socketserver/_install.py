@@ -9,7 +9,7 @@ import sys
 import types
 import warnings
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, cast
 
 _NAME: Final = "socketserver"
 _OURS: Final = "netserve.socketserver"
@@ -64,8 +64,9 @@ def modules_that_hold(held: types.ModuleType, modules: Iterable[object]) -> set[
 def _comes_from(value: object, held: types.ModuleType) -> bool:
     if value is held:
         return True
-    return isinstance(value, type) and any(
-        base.__module__ == held.__name__ for base in type.mro(value)[:-1]
+    # Not isinstance(value, type), which on 3.10 takes list[int] for a type.
+    return issubclass(type(value), type) and any(
+        base.__module__ == held.__name__ for base in type.mro(cast("type", value))[:-1]
     )
 
 
