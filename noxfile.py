@@ -16,7 +16,7 @@ PACKAGES = ["core", "transports", "concurrency", "handlers", "netserve"]
 INTERPRETERS = ["3.10", "3.11", "3.12", "3.13"]
 # Exact, because a newer one may word its messages in another way, or find more.
 CHECKERS = ["mypy==2.4.1", "pyright==1.1.414", "ty==0.0.105", "pyrefly==1.4.1"]
-TEST_TOOLS = ["pytest>=8", "pytest-timeout", "hypothesis", "typing-extensions>=4.12"]
+TEST_TOOLS = ["pytest>=8", "pytest-timeout", "hypothesis", "trustme", "typing-extensions>=4.12"]
 PROGRAMS = ["django", "dnslib", "prometheus-client", "werkzeug"]  # run by tests/test_programs.py
 
 
