@@ -33,6 +33,8 @@ class Inbox(BaseServer):
         self.reader, self.writer = socket.socketpair(type=socket.SOCK_DGRAM)
         self.hears, self.tells = socket.socketpair(type=socket.SOCK_DGRAM)
         self.hears.settimeout(PATIENCE)
+        # Not the pair of the requests, of which a waiting child could take the next.
+        self.goes_on, self.releases = socket.socketpair(type=socket.SOCK_DGRAM)
         self.here = os.getpid()
         self.closed = []
 
@@ -63,7 +65,7 @@ class Inbox(BaseServer):
     def server_close(self):
         """Close all ends."""
         super().server_close()
-        for each in (self.reader, self.writer, self.hears, self.tells):
+        for each in (self.reader, self.writer, self.hears, self.tells, self.goes_on, self.releases):
             each.close()
 
 
@@ -76,8 +78,8 @@ def handler(request, client_address, server):
     if request == b"raise":
         raise ValueError("handler")
     if request == b"wait":
-        # Until the test sends another datagram, or is gone.
-        server.reader.recv(100)
+        # Until the test lets one go on.
+        server.goes_on.recv(100)
     server.tell(f"handled {request.decode()} {'here' if os.getpid() == server.here else 'child'}")
 
 
@@ -112,7 +114,7 @@ def test_requests_are_handled_at_the_same_time(server):
     handle(server, b"wait", b"1")
     assert [server.hear(), server.hear()] == ["handled 1 child", "shutdown 1 child"]
     assert len(server.active_children) == 2
-    server.writer.send(b"go on")
+    server.releases.send(b"go on")
     assert server.hear() == "handled wait child"
 
 
@@ -196,7 +198,7 @@ def test_ended_children_are_collected(server, hook):
     ended(pid)
     getattr(server, hook)()
     assert server.active_children == {running}
-    server.writer.send(b"go on")
+    server.releases.send(b"go on")
 
 
 def test_collecting_may_wait_for_all(server):
@@ -260,11 +262,11 @@ def test_no_more_than_max_children_run(server, limit, monkeypatch):
     before = set(server.active_children)
     assert len(before) == limit
     # One child, and only one, may go on.
-    server.writer.send(b"go on")
+    server.releases.send(b"go on")
     server.service_actions()
     assert len(server.active_children) == limit - 1
     for _ in server.active_children:
-        server.writer.send(b"go on")
+        server.releases.send(b"go on")
 
 
 def test_below_max_children_collecting_does_not_wait(server):
@@ -273,7 +275,7 @@ def test_below_max_children_collecting_does_not_wait(server):
     handle(server, b"wait")
     server.service_actions()
     assert len(server.active_children) == 1
-    server.writer.send(b"go on")
+    server.releases.send(b"go on")
 
 
 def test_serving_keeps_to_max_children():
@@ -315,7 +317,7 @@ def test_other_children_of_the_program_are_never_collected(server):
 def test_closing_waits_for_the_children(server):
     """server_close closes first, then returns when no child is left: there are no zombies."""
     handle(server, b"wait")
-    server.writer.send(b"go on")
+    server.releases.send(b"go on")
     server.server_close()
     assert server.active_children == set()
     with pytest.raises(ChildProcessError):
@@ -332,7 +334,7 @@ def test_closing_does_not_wait_when_told_not_to():
         (pid,) = server.active_children - {running}
         ended(pid)
         # The child waits on a copy of the end that closing closes.
-        writer = server.writer.dup()
+        writer = server.releases.dup()
         server.server_close()
         assert server.active_children == {running}
         writer.send(b"go on")

@@ -216,3 +216,14 @@ def test_a_thread_of_no_group_is_freed_at_once():
         assert freed() is None
     finally:
         gc.enable()
+
+
+def test_ended_threads_are_no_garbage_for_the_collector():
+    """A thread that has ended goes when its group does, without a collection."""
+    thread = RequestThread(lambda: None, (), daemon=False)
+    group = ThreadGroup()
+    group.start(thread)
+    group.join()
+    gone = weakref.ref(thread)
+    del thread, group
+    assert gone() is None

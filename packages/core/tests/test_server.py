@@ -727,7 +727,7 @@ def test_a_server_cannot_be_served_twice(inbox, serve):
             inbox.serve_forever()
     assert str(caught.value) == (
         "<Inbox serving at 'inbox'> doesn't allow serve_forever() while it is serving:"
-        " it runs in another thread already; shutdown() ends that"
+        " shutdown() ends the loop that runs"
     )
     inbox.RequestHandlerClass = inbox.note
     inbox.put(b"next")

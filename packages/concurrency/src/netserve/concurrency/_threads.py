@@ -29,7 +29,11 @@ class RequestThread(threading.Thread):
         try:
             super().run()
         finally:
-            self.ended.append(self)
+            # The list holds the thread now; the other way as well would be a
+            # cycle, which stays until the garbage is collected.
+            ended = self.ended
+            del self.ended
+            ended.append(self)
 
 
 class ThreadGroup:

@@ -43,7 +43,7 @@ _Selector: Final[type[selectors.BaseSelector]] = getattr(
 _SLEEP_ENDS_ON_SIGNAL: Final = sys.platform != "win32"
 
 _REMEDIES: Final = {
-    State.SERVING: "it runs in another thread already; shutdown() ends that",
+    State.SERVING: "shutdown() ends the loop that runs",
     State.CLOSED: "make a new server, or bind this one to a new socket",
 }
 
@@ -125,9 +125,11 @@ class BaseServer(Generic[RequestT, AddressT]):
     def serve_forever(self, poll_interval: float = 0.5) -> None:
         """Handle requests until :meth:`shutdown` is called.
 
-        The loop sleeps until a request arrives or it is told to stop. Only
-        when :meth:`service_actions` is overridden does it also wake every
-        *poll_interval* seconds (default 0.5) to call it.
+        The loop sleeps until a request arrives, a signal does, or it is told to
+        stop. It wakes every *poll_interval* seconds (default 0.5) besides when
+        :meth:`service_actions` is overridden, to call it; and where nothing
+        else would let a signal's handler run: on Windows, and where the program
+        has given :func:`signal.set_wakeup_fd` a descriptor of its own.
 
         Raises :class:`StateError` when the server is being served already, or
         is closed.
