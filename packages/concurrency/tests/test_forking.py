@@ -35,6 +35,8 @@ class Inbox(BaseServer):
         self.hears.settimeout(PATIENCE)
         # Not the pair of the requests, of which a waiting child could take the next.
         self.goes_on, self.releases = socket.socketpair(type=socket.SOCK_DGRAM)
+        # A child outlives a test that is killed, but not for long.
+        self.goes_on.settimeout(PATIENCE)
         self.here = os.getpid()
         self.closed = []
 

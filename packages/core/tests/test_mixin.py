@@ -158,3 +158,15 @@ def test_class_keywords_are_passed_on():
         pass
 
     assert Made.colour == "red"
+
+
+def test_a_mix_in_reaches_the_server_with_super():
+    """What a mix-in passes on arrives at the server's own hook."""
+
+    class Closing(ServerMixIn):
+        def server_close(self):
+            super().server_close()
+
+    with type("Made", (Closing, Server), {})("address", print) as server:
+        pass
+    assert str(server.state) == "closed"

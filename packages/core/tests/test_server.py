@@ -711,8 +711,12 @@ def test_a_server_may_be_closed_twice(inbox):
     assert inbox.state is State.CLOSED
 
 
-def test_closing_an_idle_server_asks_nobody_to_stop(inbox):
-    """Without a loop there is no stop to keep for the next one."""
+@pytest.mark.parametrize("served", [True, False])
+def test_closing_an_idle_server_asks_nobody_to_stop(inbox, served):
+    """Without a loop, or after one, there is no stop to keep for the next one."""
+    if served:
+        inbox.shutdown()
+        inbox.serve_forever()
     inbox.server_close()
     assert not inbox._must_stop()
 

@@ -122,3 +122,17 @@ def test_leaving_the_context_closes_it():
     with Waker() as waker:
         assert waker.fileno() >= 0
     assert waker.fileno() == -1
+
+
+def test_the_wake_up_of_somebody_else_is_given_back(waker, monkeypatch):
+    """A descriptor that was set before, 0 included, is put back; a full buffer is no warning."""
+    calls = []
+
+    def set_wakeup_fd(descriptor, **options):
+        calls.append((descriptor, options))
+        return 0
+
+    monkeypatch.setattr(signal, "set_wakeup_fd", set_wakeup_fd)
+    with waker.woken_by_signals() as sleep_ends:
+        assert sleep_ends is False
+    assert calls == [(waker._writer.fileno(), {"warn_on_full_buffer": False}), (0, {})]

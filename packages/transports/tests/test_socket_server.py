@@ -305,7 +305,7 @@ def test_a_server_that_is_being_served_cannot_be_bound():
         server.socket.close()
         server.socket = socket.socket()
         server.server_address = LOCAL
-        with pytest.raises(StateError, match=r"server_bind\(\) while it is serving: it runs"):
+        with pytest.raises(StateError, match=r"server_bind\(\) while it is serving: shutdown"):
             server.server_bind()
         errors.append(True)
         server.shutdown()

@@ -1,0 +1,89 @@
+"""What every test here gets: nothing may be left behind, and help with serving."""
+
+import contextlib
+import gc
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _collections_are_quick() -> None:
+    """Keep what was there before the first test out of the collections after each."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_is_heard() -> None:
+    """Let SIGINT through, which a shell has ignored by what it runs in the background.
+
+    The processes that tests start would inherit that, and never end.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    """Fail the test that leaves a thread, a child process or an open descriptor."""
+    before = _held()
+    yield
+    gc.collect()
+    left = {kind: sorted(held - before[kind]) for kind, held in _held().items()}
+    assert not any(left.values()), f"left behind: {left}"
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., threading.Thread]]:
+    """A function that serves a server in a thread, until it is stopped or the test ends."""
+    with contextlib.ExitStack() as ends:
+
+        def start(server, poll_interval=0.5):
+            thread = threading.Thread(target=server.serve_forever, args=(poll_interval,))
+            ends.callback(end, server, thread)
+            thread.start()
+            return thread
+
+        def end(server, thread):
+            server.shutdown()
+            thread.join(20)
+            server.server_close()
+            assert not thread.is_alive()
+
+        yield start
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """An empty folder, whose name is short enough for the path of a Unix socket."""
+    with tempfile.TemporaryDirectory(prefix="ns-") as name:
+        yield Path(name)
+
+
+def _held() -> dict[str, set[str]]:
+    return {
+        "threads": {f"{thread.name} ({thread.ident})" for thread in threading.enumerate()},
+        "children": set(_children()),
+        "descriptors": set(_descriptors()),
+    }
+
+
+def _children() -> Iterator[str]:
+    """The children of this process, the dead ones that nobody has collected included."""
+    for folder in Path("/proc/self/task").glob("*/children"):
+        # The thread may have ended meanwhile.
+        with contextlib.suppress(OSError):
+            yield from folder.read_text().split()
+
+
+def _descriptors() -> Iterator[str]:
+    folder = Path("/proc/self/fd")
+    for entry in folder.iterdir() if folder.exists() else ():
+        # The one through which the folder is read is gone.
+        with contextlib.suppress(OSError):
+            yield f"{entry.name}: {entry.readlink()}"
