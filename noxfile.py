@@ -92,7 +92,7 @@ def interpreters(session: nox.Session) -> None:
 @nox.parametrize("package", PACKAGES)
 def packages(session: nox.Session, package: str) -> None:
     """Build a package and its siblings, install it alone, then test and type-check it there."""
-    folder = Path(session.create_tmp()) / "dist"
+    folder = Path(session.create_tmp()).resolve() / "dist"
     wheels = build(session, folder, package, *siblings(package))
     session.install("twine")
     session.run("twine", "check", "--strict", *map(str, folder.iterdir()))
