@@ -91,9 +91,16 @@ def test_an_ended_thread_is_forgotten_past_one_that_runs(gate):
 
 def test_a_thread_in_its_last_instructions_is_still_held(gate):
     """A thread that has noted its end but lives is waited for, and forgotten once it is through."""
+
+    class Lingering(RequestThread):
+        def run(self):
+            self.ended.append(self)
+            gate()
+
     group = ThreadGroup()
-    thread = started(group, gate)
-    thread.ended.append(thread)
+    thread = Lingering(print, (), daemon=False)
+    group.start(thread)
+    assert gate.running.wait(PATIENCE)
     assert len(group) == 1
     assert len(group) == 1
     gate.may_end.set()

@@ -21,8 +21,7 @@ class RequestThread(threading.Thread):
         self, target: Callable[..., object], args: tuple[object, ...], *, daemon: bool
     ) -> None:
         super().__init__(target=target, args=args, daemon=daemon)
-        # Until it joins a group, whose list takes the place of this, nobody asks.
-        self.ended: deque[threading.Thread] = deque(maxlen=0)
+        self.ended: deque[threading.Thread] = deque()
 
     def run(self) -> None:
         """Call the target, then note the end, whatever the target raised."""
