@@ -67,6 +67,8 @@ def test_the_web_server_of_the_readme_answers() -> None:
             pass
 
     with run("README.md")["WebServer"](("127.0.0.1", 0), Handler) as server:
+        # Not a daemon as in the README, so that closing waits for the thread.
+        server.daemon_threads = False
         with socket.create_connection(server.server_address, timeout=10) as client:
             client.sendall(b"GET /\r\n\r\n")
             server.handle_request()
