@@ -66,21 +66,27 @@ def echo(context: click.Context, host: str, port: int, udp: bool, path: str | No
         except (OSError, ImportError) as error:
             raise click.ClickException(getattr(error, "strerror", None) or str(error)) from error
         stack.enter_context(server)
-        stack.enter_context(_stopped_by_sigterm(server))
-        # Whoever has read the line may press Ctrl-C.
-        with contextlib.suppress(KeyboardInterrupt):
-            click.echo(f"serving {_describe(server.server_address, udp)} until Ctrl-C")
-            server.serve_forever()
+        stack.enter_context(_stopped_by_signals(server))
+        click.echo(f"serving {_describe(server.server_address, udp)} until Ctrl-C")
+        server.serve_forever()
 
 
 @contextlib.contextmanager
-def _stopped_by_sigterm(server: AnyServer) -> Generator[None]:
-    """A span in which SIGTERM ends *server*'s loop."""
-    previous = signal.signal(signal.SIGTERM, lambda _number, _frame: server.shutdown())
+def _stopped_by_signals(server: AnyServer) -> Generator[None]:
+    """A span in which SIGINT (Ctrl-C) and SIGTERM end *server*'s loop.
+
+    A handler rather than KeyboardInterrupt, which may be raised where it is
+    lost. What the process was started to ignore stays ignored.
+    """
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = {number: old for number, old in previous.items() if old is not signal.SIG_IGN}
+    for number in heard:
+        signal.signal(number, lambda _number, _frame: server.shutdown())
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, old in heard.items():
+            signal.signal(number, old)
 
 
 def _describe(address: object, datagrams: bool) -> str:
