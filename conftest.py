@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# A session of its own; it is collected where it is named.
+collect_ignore = ["tests/faults"]
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _collections_are_quick() -> None:

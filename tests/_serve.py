@@ -5,12 +5,14 @@ servers may fork, and with the folder to serve files and Unix sockets from as
 its working directory. Each line of standard input is a JSON object: ``bases``,
 the classes to mix as ``module:name``, and ``handler``, a name of ``HANDLERS``.
 The answer is a line with the server's address; it serves until SIGTERM; then a
-line says what was left behind.
+line says what was left behind. Records of the level INFO and above go to standard
+error.
 """
 
 import http.server
 import importlib
 import json
+import logging
 import os
 import signal
 import socketserver
@@ -84,6 +86,29 @@ class Datagram(handlers.DatagramRequestHandler):
         self.wfile.write(reply(self.rfile.read()))
 
 
+class Messages(handlers.MessageRequestHandler):
+    """Our messages; a few words make it do something else than answer in capitals."""
+
+    framing = handlers.Lines(max_size=1000)
+
+    def handle_message(self, message: bytes) -> bytes | None:
+        """Answer."""
+        if message == b"nothing":
+            return None
+        if message == b"twice":
+            self.send(b"FIRST")
+        if message == b"quit":
+            self.close()
+        if message == b"fail":
+            msg = "of the handler"
+            raise RuntimeError(msg)
+        return message.upper()
+
+    def handle_framing_error(self, error: core.FramingError) -> bytes | None:
+        """Say what was wrong."""
+        return f"! {error}".encode()
+
+
 class StdlibBase(socketserver.BaseRequestHandler):
     """The standard library's base class, on streams and datagrams."""
 
@@ -133,6 +158,7 @@ HANDLERS: dict[str, Callable[[Any, Any, Any], object]] = {
     "base": Base,
     "stream": Stream,
     "datagram": Datagram,
+    "messages": Messages,
     "stdlib-base": StdlibBase,
     "stdlib-stream": StdlibStream,
     "stdlib-datagram": StdlibDatagram,
@@ -196,6 +222,7 @@ def children_are_left() -> bool:
 
 def main() -> None:
     """Serve what each line of standard input asks for."""
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
     for line in sys.stdin:
         before = descriptors()
         server = make(**json.loads(line))

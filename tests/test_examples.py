@@ -63,6 +63,31 @@ def test_server_and_client_print_what_the_reference_shows(server: str, client: s
     assert (process.returncode, errors) == (0, "")
 
 
+def test_message_server_answers_each_line() -> None:
+    """In one connection, until the client has no more, says bye, or goes too far."""
+    with start("message_server.py", "--port", "0") as process:
+        try:
+            assert process.stdout is not None
+            port = process.stdout.readline().removesuffix(" until Ctrl-C\n").rpartition(":")[2]
+            received = [
+                run("message_client.py", "--port", port, *lines)
+                for lines in (["hello world", "python is nice"], ["bye", "more"], ["x" * 1001])
+            ]
+            # The printed lines are out, as the answers were sent after them.
+            process.send_signal(signal.SIGINT)
+            wrote, errors = process.communicate()
+        finally:
+            process.kill()
+    assert received == [
+        "Received: HELLO WORLD\nReceived: PYTHON IS NICE\n",
+        "Received: BYE\n",
+        "Received: a line is longer than the maximum of 1000 bytes\n",
+    ]
+    said = ["hello world", "python is nice", "bye"]
+    assert wrote == "".join(f"127.0.0.1 wrote: {line}\n" for line in said)
+    assert (process.returncode, errors) == (0, "")
+
+
 @pytest.mark.parametrize(
     "program", sorted(EXAMPLES.glob("*_server.py")), ids=lambda path: path.name
 )

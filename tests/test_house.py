@@ -24,7 +24,7 @@ LEAVES = {
     "transports": ["transports"],
     "concurrency": ["concurrency"],
     "handlers": ["handlers"],
-    "netserve": ["cli", "socketserver"],
+    "netserve": ["cli", "servers", "socketserver"],
 }
 MODULES = [f"netserve.{leaf}" for leaves in LEAVES.values() for leaf in leaves]
 

@@ -5,6 +5,7 @@ other end, so that the test decides when.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ class Gate:
         """Wait for the test's word."""
         os.close(self.writing)
         os.read(self.reading, 1)
-        return True
+        return 0
 
     def release(self, count=1):
         """Let *count* children end."""
@@ -91,21 +92,21 @@ def interrupt():
 
 @pytest.mark.parametrize(
     ("work", "status"),
-    [(lambda: True, 0), (lambda: False, 1), (fail, 1), (interrupt, 1)],
+    [(lambda: 0, 0), (lambda: 1, 1), (lambda: 77, 77), (fail, 1), (interrupt, 1)],
 )
 def test_a_child_runs_the_work_and_exits(work, status):
-    """The status is 0 when the work returned true, else 1, also when it raised."""
+    """The status is what the work returned, or 1 when it raised; fork returns the child's id."""
     children = Children()
-    children.fork(work)
-    (pid,) = children
+    pid = children.fork(work)
+    assert children == {pid}
     assert pid != os.getpid()
     assert status_of(pid) == status
 
 
 def test_a_child_has_no_children(children):
     """What the parent counts isn't the child's to collect."""
-    children.fork(lambda: True)
-    children.fork(lambda: len(children) == 0)
+    children.tell(children.fork(lambda: 0), print)
+    children.fork(lambda: len(children) + len(children._watchers))
     assert len(children) == 2
     assert [status_of(pid) for pid in sorted(children)] == [0, 0]
 
@@ -120,7 +121,7 @@ def test_a_child_ends_although_its_streams_are_broken(children, monkeypatch):
                 raise RuntimeError
 
     monkeypatch.setattr(sys, "stdout", Broken())
-    children.fork(lambda: True)
+    children.fork(lambda: 0)
     (pid,) = children
     assert status_of(pid) == 0
 
@@ -134,7 +135,7 @@ def test_streams_that_cannot_be_flushed_are_passed_over(children, monkeypatch, s
             raise {"closed": ValueError, "pipe": BrokenPipeError}[stream]
 
     monkeypatch.setattr(sys, "stdout", stream and Unusable())
-    children.fork(lambda: True)
+    children.fork(lambda: 0)
     (pid,) = children
     assert status_of(pid) == 0
 
@@ -169,7 +170,7 @@ def test_a_fork_that_fails_adds_nobody(children, monkeypatch):
 
     monkeypatch.setattr(os, "fork", refuse)
     with pytest.raises(BlockingIOError):
-        children.fork(lambda: True)
+        children.fork(lambda: 0)
     assert children == set()
 
 
@@ -177,7 +178,7 @@ def test_collect_takes_those_that_have_ended(children, gate):
     """Without blocking, the others stay."""
     children.fork(gate)
     (running,) = children
-    children.fork(lambda: True)
+    children.fork(lambda: 0)
     (ended,) = children - {running}
     wait_for_end(ended)
     children.collect()
@@ -189,8 +190,8 @@ def test_collect_passes_over_each_that_runs(children, gate, first):
     """Every child is looked at, whatever the state of those before it."""
     if first == "running":
         children.fork(gate)
-    children.fork(lambda: True)
-    children.fork(lambda: True)
+    children.fork(lambda: 0)
+    children.fork(lambda: 0)
     if first == "ended":
         children.fork(gate)
     pids = sorted(children)
@@ -199,6 +200,82 @@ def test_collect_passes_over_each_that_runs(children, gate, first):
         wait_for_end(pid)
     children.collect()
     assert children == {running}
+
+
+@pytest.mark.parametrize(
+    ("work", "code"),
+    [
+        (lambda: 0, 0),
+        (lambda: 5, 5),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), -signal.SIGKILL),
+    ],
+)
+def test_the_end_of_a_child_is_told_once(children, work, code):
+    """What tell was given gets the exit status, or the negative number of the signal."""
+    codes = []
+    children.tell(children.fork(work), codes.append)
+    children.collect(blocking=True)
+    children.collect()
+    assert codes == [code]
+    assert not children._watchers
+
+
+def test_what_is_given_with_the_work_is_told_of_the_end(children):
+    """However soon the child is collected."""
+    codes = []
+    children.fork(lambda: 5, codes.append)
+    children.collect(blocking=True)
+    assert codes == [5]
+
+
+def test_a_child_is_told_of_no_end(children):
+    """What was given with the work is for the parent."""
+    codes = []
+    pid = children.fork(lambda: len(children._watchers), codes.append)
+    assert list(children._watchers) == [pid]
+    children.collect(blocking=True)
+    assert codes == [0]
+
+
+def test_the_end_is_told_of_a_child_that_is_forgotten_already(children):
+    """Whoever is told of an end may look: the child isn't among the others any more."""
+    seen = []
+    pid = children.fork(lambda: 0)
+    children.tell(pid, lambda _: seen.append(pid in children))
+    children.collect(blocking=True)
+    assert seen == [False]
+
+
+def test_a_status_that_somebody_else_took_is_told_as_none(children):
+    """When another part of the program has waited for the child, its status isn't known."""
+    codes = []
+    pid = children.fork(lambda: 7)
+    children.tell(pid, codes.append)
+    os.waitpid(pid, 0)
+    children.collect()
+    assert codes == [None]
+
+
+def test_kill_ends_all_children_and_collects_them(children, gate):
+    """Children that would run on are killed, those that have ended aren't missed by it."""
+    codes = {}
+    running = [children.fork(gate) for _ in range(2)]
+    ended = children.fork(lambda: 3)
+    wait_for_end(ended)
+    for pid in (*running, ended):
+        children.tell(pid, lambda code, pid=pid: codes.update({pid: code}))
+    children.kill()
+    assert children == set()
+    assert codes == {**dict.fromkeys(running, -signal.SIGKILL), ended: 3}
+
+
+def test_kill_passes_over_a_child_that_somebody_else_collected(children, gate):
+    """A process that isn't there can't be killed, which is no error."""
+    gone = children.fork(lambda: 0)
+    os.waitpid(gone, 0)
+    children.fork(gate)
+    children.kill()
+    assert children == set()
 
 
 def test_collect_blocking_waits_for_all(children, gate):
@@ -217,7 +294,7 @@ def test_collect_blocking_waits_for_all(children, gate):
 
 def test_a_child_that_somebody_else_collected_is_forgotten(children):
     """Another part of the program may have waited for any child."""
-    children.fork(lambda: True)
+    children.fork(lambda: 0)
     (pid,) = children
     os.waitpid(-1, 0)
     assert children == {pid}
@@ -228,7 +305,7 @@ def test_a_child_that_somebody_else_collected_is_forgotten(children):
 @pytest.mark.parametrize("blocking", [True, False])
 def test_the_programs_other_children_are_left_alone(children, stranger, blocking):
     """Only its own are collected; another ended child stays for its own parent code."""
-    children.fork(lambda: True)
+    children.fork(lambda: 0)
     (pid,) = children
     wait_for_end(pid)
     children.collect(blocking=blocking)
@@ -270,7 +347,7 @@ def test_waiting_for_any_returns_when_one_ends(children, gate):
     """Of several children, the one that ends first ends the wait; nobody is collected."""
     children.fork(gate)
     (running,) = children
-    children.fork(lambda: True)
+    children.fork(lambda: 0)
     (ended,) = children - {running}
     _children.wait_for_any(children)
     assert os.waitid(os.P_PID, ended, os.WEXITED | os.WNOWAIT | os.WNOHANG).si_pid == ended
@@ -281,7 +358,7 @@ def test_waiting_for_any_returns_when_one_ends(children, gate):
 def test_waiting_for_any_does_not_poll(children, monkeypatch):
     """Where the system can tell, nobody looks again and again."""
     monkeypatch.setattr(time, "sleep", pytest.fail)
-    children.fork(lambda: True)
+    children.fork(lambda: 0)
     _children.wait_for_any(children)
 
 
@@ -298,7 +375,7 @@ def test_waiting_for_any_pauses_where_the_system_cannot_tell(children, monkeypat
     else:
         monkeypatch.setattr(os, "pidfd_open", refuse, raising=False)
     monkeypatch.setattr(time, "sleep", pauses.append)
-    children.fork(lambda: True)
+    children.fork(lambda: 0)
     _children.wait_for_any(children)
     assert pauses == [0.01]
     children.wait_until_fewer(1)

@@ -17,7 +17,7 @@ if not hasattr(os, "fork"):
     pytest.skip("the platform can't fork", allow_module_level=True)
 
 from netserve.concurrency import ForkingMixIn
-from netserve.core import BaseServer, MixInOrderError
+from netserve.core import BaseServer, ExhaustedError, MixInOrderError
 
 PATIENCE = 20
 
@@ -175,7 +175,10 @@ def test_a_fork_that_fails_costs_one_request(server, monkeypatch, caplog):
     monkeypatch.setattr(os, "fork", refuse)
     handle(server, b"1")
     assert server.hear() == "shutdown 1 here"
-    assert isinstance(caplog.records[0].exc_info[1], BlockingIOError)
+    error = caplog.records[0].exc_info[1]
+    assert isinstance(error, ExhaustedError)
+    assert isinstance(error, OSError)
+    assert isinstance(error.__cause__, BlockingIOError)
     handle(server, b"2")
     assert server.hear() == "handled 2 child"
 
@@ -251,24 +254,64 @@ def test_serving_collects(server):
     assert sizes == [0] * 5
 
 
-def test_the_loop_wakes_to_collect(server):
-    """Because the mix-in overrides service_actions, an idle loop wakes each poll_interval."""
-    assert server._sleep(0.125) == 0.125
-
-
 @pytest.mark.parametrize("limit", [1, 2])
-def test_no_more_than_max_children_run(server, limit, monkeypatch):
-    """With max_children running, collecting waits until one has ended."""
+def test_no_more_than_max_children_run(server, limit):
+    """With max_children running, collect_children waits until one has ended."""
     server.max_children = limit
     handle(server, *[b"wait"] * limit)
-    before = set(server.active_children)
-    assert len(before) == limit
+    assert len(server.active_children) == limit
     # One child, and only one, may go on.
     server.releases.send(b"go on")
-    server.service_actions()
+    server.collect_children()
     assert len(server.active_children) == limit - 1
     for _ in server.active_children:
         server.releases.send(b"go on")
+
+
+def test_with_max_children_nothing_more_is_accepted(server):
+    """may_accept says no while max_children run; service_actions doesn't wait for one to end."""
+    server.max_children = 2
+    assert server.may_accept()
+    handle(server, b"wait")
+    assert server.may_accept()
+    handle(server, b"wait")
+    assert not server.may_accept()
+    server.service_actions()
+    assert len(server.active_children) == 2
+    server.releases.send(b"go on")
+    server.collect_children()
+    assert server.may_accept()
+    server.releases.send(b"go on")
+
+
+def test_the_servers_own_limit_counts_too(server):
+    """A child more isn't run where the server has no room for a request."""
+    server.max_connections = 1
+    handle(server, b"wait")
+    assert not server.may_accept()
+    server.releases.send(b"go on")
+
+
+def test_on_a_server_of_the_standard_library_collecting_waits():
+    """Its loop can't be told to accept nothing, so that service_actions waits for room."""
+    reading, writing = os.pipe()
+
+    class Stock(ForkingMixIn, socketserver.TCPServer):
+        max_children = 1
+
+    def wait(request, client_address, server):
+        os.close(writing)
+        os.read(reading, 1)
+
+    with Stock(("127.0.0.1", 0), wait) as server:
+        with socket.create_connection(server.server_address, PATIENCE):
+            server.handle_request()
+            assert len(server.active_children) == 1
+            os.write(writing, b"x")
+            server.service_actions()
+            assert server.active_children == set()
+    os.close(reading)
+    os.close(writing)
 
 
 def test_below_max_children_collecting_does_not_wait(server):
@@ -281,14 +324,14 @@ def test_below_max_children_collecting_does_not_wait(server):
 
 
 def test_serving_keeps_to_max_children():
-    """Over a whole run of the loop, never more than max_children are alive after a turn."""
+    """Over a whole run of the loop, never more than max_children are alive, and all are served."""
     sizes = []
 
     class Bounded(Server):
         max_children = 2
 
-        def service_actions(self):
-            super().service_actions()
+        def process_request(self, request, client_address):
+            super().process_request(request, client_address)
             sizes.append(len(self.active_children))
             if len(sizes) == 10:
                 self.shutdown()
@@ -296,9 +339,13 @@ def test_serving_keeps_to_max_children():
     with Bounded(handler) as server:
         for number in range(10):
             server.writer.send(b"%d" % number)
-        server.serve_forever(0)
+        server.serve_forever()
         server.collect_children(blocking=True)
-    assert max(sizes) < 2
+        heard = [server.hear() for _ in range(20)]
+    assert max(sizes) <= 2
+    assert {words for words in heard if words.startswith("handled")} == {
+        f"handled {number} child" for number in range(10)
+    }
 
 
 def test_other_children_of_the_program_are_never_collected(server):
@@ -382,14 +429,15 @@ def test_behind_the_server_it_is_refused():
 
 
 def test_without_fork_the_mix_in_is_absent():
-    """Where the platform can't fork, the package imports, with the threading mix-in alone."""
+    """Where the platform can't fork, the package imports, with the other mix-ins."""
     program = """if True:
         import os
         del os.fork
         from netserve import concurrency
         assert not [name for name in dir(concurrency) if name.startswith("Fork")]
         assert sorted(concurrency.__all__) == [
-            "RequestThread", "ThreadGroup", "ThreadingHooks", "ThreadingMixIn",
+            "MultiplexingHooks", "MultiplexingMixIn", "PoolHooks", "RequestThread",
+            "ThreadGroup", "ThreadPoolMixIn", "ThreadingHooks", "ThreadingMixIn", "WorkerPool",
         ]
     """
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)

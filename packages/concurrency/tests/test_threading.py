@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from netserve.concurrency import ThreadingMixIn
-from netserve.core import BaseServer, MixInOrderError
+from netserve.core import BaseServer, ExhaustedError, MixInOrderError
 
 PATIENCE = 20
 
@@ -232,7 +232,10 @@ def test_a_thread_that_cannot_start_costs_one_request(gate, caplog, monkeypatch)
         handle(server, b"2")
         assert gate.wait()[0] == b"2"
         gate.may_end.set()
-    assert "can't start new thread" in str(caplog.records[0].exc_info[1])
+    error = caplog.records[0].exc_info[1]
+    assert isinstance(error, ExhaustedError)
+    assert isinstance(error, RuntimeError)
+    assert "can't start new thread" in str(error)
 
 
 def test_process_request_thread_may_be_overridden():

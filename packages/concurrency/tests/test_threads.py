@@ -177,6 +177,27 @@ def test_a_thread_that_cannot_start_is_not_held(monkeypatch):
     group.join()
 
 
+def test_threads_that_are_forgotten_are_not_waited_for(gate):
+    """Those that run at that moment; later ones are."""
+    group = ThreadGroup()
+    stuck = started(group, gate)
+    assert gate.running.wait(PATIENCE)
+    group.forget()
+    assert len(group) == 0
+    group.join()
+    assert stuck.is_alive()
+    other = Gate()
+    later = started(group, other)
+    assert len(group) == 1
+    gate.may_end.set()
+    stuck.join(PATIENCE)
+    # Its end, noted now, is no other's.
+    assert len(group) == 1
+    other.may_end.set()
+    group.join()
+    assert not later.is_alive()
+
+
 def test_nobody_sees_a_thread_before_the_group_holds_it():
     """A thread that ends at once, seen by another thread's len, is forgotten all the same."""
     group = ThreadGroup()

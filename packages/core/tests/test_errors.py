@@ -1,14 +1,72 @@
 """Tests of netserve.core._errors."""
 
+import pickle
+
 import pytest
 
-from netserve.core import MixInOrderError, NetserveError, StateError
+from netserve.core import (
+    Deadline,
+    DeadlineError,
+    ExhaustedError,
+    FramingError,
+    LineTooLongError,
+    MixInOrderError,
+    NetserveError,
+    PeerError,
+    State,
+    StateError,
+    UnnamedPeerError,
+)
 
 
 @pytest.mark.parametrize(
-    ("error", "builtin"), [(StateError, RuntimeError), (MixInOrderError, TypeError)]
+    ("error", "builtin"),
+    [
+        (StateError, RuntimeError),
+        (MixInOrderError, TypeError),
+        (ExhaustedError, RuntimeError),
+        (ExhaustedError, OSError),
+        (PeerError, ValueError),
+        (LineTooLongError, PeerError),
+        (DeadlineError, TimeoutError),
+        (FramingError, ValueError),
+        (UnnamedPeerError, OSError),
+    ],
 )
 def test_each_error_is_caught_as_the_builtin_one_too(error, builtin):
     """An error of netserve is one of its family, and the built-in that says the same."""
     assert issubclass(error, NetserveError)
     assert issubclass(error, builtin)
+
+
+def test_a_state_error_tells_state_and_operation():
+    """They are attributes, and the message is the whole text."""
+    error = StateError("it is closed", State.CLOSED, "serve_forever")
+    assert (error.state, error.operation) == (State.CLOSED, "serve_forever")
+    assert str(error) == "it is closed"
+
+
+def test_a_deadline_error_tells_which_deadline_it_was():
+    """The deadline and its length are attributes, and the message has both."""
+    error = DeadlineError(Deadline.MESSAGE, 2.5)
+    assert (error.deadline, error.seconds) == (Deadline.MESSAGE, 2.5)
+    assert str(error) == "the message deadline of 2.5 s has passed"
+    assert str(DeadlineError(Deadline.IDLE, 30.0)) == "the idle deadline of 30 s has passed"
+
+
+def test_an_exhausted_error_may_have_a_number():
+    """It carries what fork has said, or only a text."""
+    assert ExhaustedError(11, "Resource temporarily unavailable").errno == 11
+    assert str(ExhaustedError("can't start new thread")) == "can't start new thread"
+
+
+def test_a_framing_error_has_the_messages_before_it():
+    """A list of its own, which a pickled copy has too; empty unless given."""
+    before = [b"one", b"two"]
+    error = FramingError("too long", before)
+    before.clear()
+    assert str(error) == "too long"
+    assert error.messages == [b"one", b"two"]
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.messages) == ("too long", [b"one", b"two"])
+    assert FramingError("too long").messages == []

@@ -1,10 +1,11 @@
 """Tests of netserve.core._requests."""
 
 import logging
+import threading
 
 import pytest
 
-from netserve.core import end_request, report_error, run_request
+from netserve.core import BaseServer, Outcome, end_request, report_error, run_request
 
 
 class Hooks:
@@ -34,16 +35,16 @@ class Hooks:
 
 
 def test_a_request_is_finished_and_shut_down():
-    """A handler that returns is followed by the shutdown, and the answer is True."""
+    """A handler that returns is followed by the shutdown, and its outcome is COMPLETED."""
     hooks = Hooks()
-    assert run_request(hooks, "request", "client") is True
+    assert run_request(hooks, "request", "client") is Outcome.COMPLETED
     assert hooks.calls == [("finish", "request", "client"), ("shutdown", "request")]
 
 
 def test_a_handler_that_raises_is_reported_then_shut_down():
-    """An Exception goes to handle_error before the shutdown, and the answer is False."""
+    """An Exception goes to handle_error before the shutdown, and its outcome is FAILED."""
     hooks = Hooks(finish=ValueError("handler"))
-    assert run_request(hooks, "request", "client") is False
+    assert run_request(hooks, "request", "client") is Outcome.FAILED
     assert hooks.calls == [
         ("finish", "request", "client"),
         ("error", "request", "client"),
@@ -63,7 +64,7 @@ def test_an_exit_passes_through_after_the_shutdown(error):
 def test_handle_error_sees_the_exception_being_handled(caplog):
     """When handle_error raises too, one record tells of both errors and of the client."""
     hooks = Hooks(finish=ValueError("first"), error=KeyError("second"))
-    assert run_request(hooks, "request", ("client", 1)) is False
+    assert run_request(hooks, "request", ("client", 1)) is Outcome.FAILED
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("netserve.server", logging.ERROR)
     assert "('client', 1)" in record.getMessage()
@@ -76,7 +77,7 @@ def test_handle_error_sees_the_exception_being_handled(caplog):
 def test_shutdown_request_that_raises_is_logged(caplog):
     """What shutdown_request raises is one record, and changes no result."""
     hooks = Hooks(shutdown=ValueError("shutdown"))
-    assert run_request(hooks, "request", "client") is True
+    assert run_request(hooks, "request", "client") is Outcome.COMPLETED
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("netserve.server", logging.ERROR)
     assert "shutdown_request raised" in record.getMessage()
@@ -98,3 +99,69 @@ def test_an_exit_from_a_hook_passes_through(ending):
     arguments = ("request", "client") if ending is report_error else ("request",)
     with pytest.raises(SystemExit):
         ending(hooks, *arguments)
+
+
+# --- on a server of this project ---
+
+
+@pytest.fixture
+def server():
+    """A server that has taken the request "request"."""
+    server = BaseServer("address", lambda *_: None)
+    server.requests_in_progress.begin("request", "client")
+    return server
+
+
+def test_the_ledger_knows_the_thread_and_the_end(server):
+    """While the handler runs the entry has its thread; after it the request has ended."""
+    threads = []
+    entry = server.requests_in_progress.find("request")
+    server.RequestHandlerClass = lambda *_: threads.append(entry.thread)
+    assert run_request(server, "request", "client") is Outcome.COMPLETED
+    assert threads == [threading.get_ident()]
+    assert server.stats().completed == 1
+    assert server.stats().active == 0
+
+
+def test_an_exit_is_counted_as_a_failure(server):
+    """The handler hasn't returned: the request has FAILED."""
+
+    def handler(*_):
+        raise SystemExit
+
+    server.RequestHandlerClass = handler
+    with pytest.raises(SystemExit):
+        run_request(server, "request", "client")
+    assert server.stats().failed == 1
+
+
+def test_the_end_is_counted_where_close_request_does_not(server):
+    """A subclass that doesn't pass close_request on has its requests ended all the same."""
+    server.close_request = lambda request: None
+    run_request(server, "request", "client")
+    assert server.stats().completed == 1
+
+
+def test_a_request_that_was_not_taken_is_run_too(server):
+    """Who runs a request by hand needs no entry."""
+    assert run_request(server, "another", "client") is Outcome.COMPLETED
+    assert server.stats().completed == 0
+    assert server.stats().active == 1
+
+
+def test_reporting_on_our_server_tells_what_it_means(server):
+    """The outcome is what classify_error says."""
+    server.classify_error = lambda error, request: Outcome.TIMED_OUT
+    try:
+        raise ValueError("slow")
+    except ValueError:
+        assert report_error(server, "request", "client") is Outcome.TIMED_OUT
+
+
+def test_reporting_nothing_goes_to_handle_error(server, caplog):
+    """Without an exception there is nothing to classify; the hook is called as on others."""
+    calls = []
+    server.handle_error = lambda *arguments: calls.append(arguments)
+    assert report_error(server, "request", "client") is Outcome.FAILED
+    assert calls == [("request", "client")]
+    assert caplog.records == []

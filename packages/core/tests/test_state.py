@@ -7,7 +7,8 @@ from netserve.core import TRANSITIONS, State, may_follow
 MOVES = {
     ("created", "bound"), ("created", "serving"), ("created", "closed"),
     ("bound", "bound"), ("bound", "serving"), ("bound", "closed"),
-    ("serving", "stopped"), ("serving", "closed"),
+    ("serving", "draining"), ("serving", "stopped"), ("serving", "closed"),
+    ("draining", "stopped"), ("draining", "closed"),
     ("stopped", "serving"), ("stopped", "bound"), ("stopped", "closed"),
     ("closed", "bound"), ("closed", "closed"),
 }  # fmt: skip
@@ -33,4 +34,6 @@ def test_the_table_cannot_be_changed():
 
 def test_a_state_is_written_as_its_name():
     """A state's text is the word that repr(server) shows."""
-    assert [str(state) for state in State] == ["created", "bound", "serving", "stopped", "closed"]
+    assert [str(state) for state in State] == [
+        "created", "bound", "serving", "draining", "stopped", "closed",
+    ]  # fmt: skip

@@ -1,5 +1,7 @@
 """Tests of netserve.handlers._base."""
 
+import logging
+
 import pytest
 
 from netserve.handlers import BaseRequestHandler
@@ -58,6 +60,55 @@ def test_finish_is_called_after_an_exit():
     with pytest.raises(SystemExit):
         Exiting(None, "client", calls)
     assert calls == ["setup", "finish"]
+
+
+def test_when_handle_and_finish_raise_the_first_error_goes_on(caplog):
+    """The one of finish, most often its consequence, is a warning with its traceback."""
+    calls = []
+
+    class Failing(Noting):
+        def finish(self):
+            self.server.append("finish")
+            raise KeyError("finish")
+
+    with pytest.raises(ValueError, match="handle") as caught:
+        Failing("handle", "client", calls)
+    assert calls == ["setup", "handle", "finish"]
+    assert caught.value.__context__ is None
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("netserve.server", logging.WARNING)
+    assert "finish() raised after handle()" in record.getMessage()
+    assert repr(record.exc_info[1]) == "KeyError('finish')"
+
+
+def test_after_an_exit_an_error_of_finish_is_a_warning_too(caplog):
+    """The exit goes on."""
+
+    class Exiting(Noting):
+        def handle(self):
+            raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        Exiting("finish", "client", [])
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_an_exit_in_finish_is_not_held_back():
+    """What isn't an Exception is nothing to be logged."""
+
+    class Exiting(Noting):
+        def finish(self):
+            raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        Exiting("handle", "client", [])
+
+
+def test_an_error_of_finish_alone_goes_on_without_a_warning(caplog):
+    """It is the first one then."""
+    with pytest.raises(ValueError, match="finish"):
+        Noting("finish", "client", [])
+    assert caplog.records == []
 
 
 def test_the_request_is_at_hand_in_every_method():

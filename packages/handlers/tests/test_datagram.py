@@ -1,5 +1,6 @@
 """Tests of netserve.handlers._datagram."""
 
+import logging
 import socket
 
 import pytest
@@ -54,3 +55,27 @@ def test_the_answer_is_sent_although_handle_raised(pair):
     with pytest.raises(ValueError, match="handle"):
         Handler((b"data", server), client.getsockname(), None)
     assert client.recv(100) == b"so far"
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix domain sockets")
+@pytest.mark.parametrize("unlinked", [True, False])
+def test_a_client_that_has_left_is_one_debug_record(short_folder, caplog, unlinked):
+    """The answer finds nobody, and that is nobody's fault: no exception, no traceback."""
+    caplog.set_level(logging.DEBUG, "netserve.server")
+    path = short_folder / "client"
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    client.bind(str(path))
+    client.close()
+    if unlinked:
+        path.unlink()
+
+    class Answering(DatagramRequestHandler):
+        def handle(self):
+            self.wfile.write(b"answer")
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        Answering((b"question", server), str(path), None)
+    (record,) = caplog.records
+    assert record.levelno == logging.DEBUG
+    assert record.exc_info is None
+    assert "left before its answer came" in record.getMessage()

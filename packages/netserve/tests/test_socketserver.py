@@ -1,11 +1,13 @@
 """The drop-in module beside the standard library's: the same names, defaults and classes."""
 
 import contextlib
+import errno
 import io
 import os
 import re
 import socket
 import socketserver as theirs
+import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -16,6 +18,8 @@ import pytest
 
 from netserve import handlers
 from netserve import socketserver as ours
+from netserve.core import BaseServer as CoreServer
+from netserve.core import State, StateError
 
 # CPython got them with 3.12; here they are whatever the interpreter.
 LATER = {"ForkingUnixStreamServer", "ForkingUnixDatagramServer"}
@@ -207,3 +211,258 @@ def test_this_is_not_the_standard_librarys_module() -> None:
     """The comparisons above compare two modules, not one with itself."""
     assert ours is not theirs
     assert sys.modules["socketserver"] is theirs
+
+
+# --- what this project adds, and the drop-in leaves out ---
+
+SERVERS = [name for name in CLASSES if name.endswith("Server")]
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_no_limit_is_set(name: str) -> None:
+    """As in CPython, a program is as patient and as open as it was written to be."""
+    kind = getattr(ours, name)
+    assert kind.max_connections is None
+    assert kind.max_connections_per_peer is None
+    assert kind.overload == "wait"
+    assert kind.farewell == b""
+    for deadline in ("idle_timeout", "message_timeout", "connection_timeout"):
+        assert getattr(kind, deadline, None) is None
+
+
+@pytest.mark.parametrize("module", [ours, theirs], ids=["ours", "theirs"])
+def test_a_client_that_went_away_is_an_error_like_any_other(module: ModuleType) -> None:
+    """handle_error gets it, and prints it on standard error: programs override that."""
+
+    def read(request: socket.socket, client_address: object, server: object) -> None:
+        request.recv(1)
+
+    errors = io.StringIO()
+    with module.TCPServer(("127.0.0.1", 0), read) as server:
+        with socket.create_connection(server.server_address) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            port = client.getsockname()[1]
+        with contextlib.redirect_stderr(errors):
+            server.handle_request()
+    text = errors.getvalue().replace(str(port), "PORT")
+    assert without_frames(text) == [
+        "-" * 40,
+        "Exception occurred during processing of request from ('127.0.0.1', PORT)",
+        "Traceback (most recent call last):",
+        f"ConnectionResetError: [Errno {errno.ECONNRESET}] {os.strerror(errno.ECONNRESET)}",
+        "-" * 40,
+    ]
+
+
+@pytest.mark.parametrize("module", [ours, theirs], ids=["ours", "theirs"])
+def test_an_override_of_handle_error_sees_every_error(module: ModuleType) -> None:
+    """Also one that this project doesn't take for a fault of the handler's."""
+    seen = []
+
+    def fail(request: socket.socket, client_address: object, server: object) -> None:
+        client.close()
+        raise BrokenPipeError(errno.EPIPE, "gone")
+
+    class Server(module.TCPServer):  # type: ignore[misc,name-defined]
+        def handle_error(self, request: object, client_address: object) -> None:
+            seen.append(sys.exc_info()[0])
+
+    with Server(("127.0.0.1", 0), fail) as server:
+        with socket.create_connection(server.server_address) as client:
+            server.handle_request()
+    assert seen == [BrokenPipeError]
+
+
+def test_what_went_wrong_is_counted_all_the_same() -> None:
+    """The statistics tell a client that went away from a bug."""
+
+    def read(request: socket.socket, client_address: object, server: object) -> None:
+        request.recv(1)
+
+    with ours.TCPServer(("127.0.0.1", 0), read) as server:
+        with socket.create_connection(server.server_address) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.redirect_stderr(io.StringIO()):
+            server.handle_request()
+        stats = server.stats()
+    assert (stats.accepted, stats.disconnected, stats.failed) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("where", ["instance", "class"])
+def test_a_program_may_have_a_state_of_its_own(where: str) -> None:
+    """The property gives way to it; the server's life goes on as it did."""
+
+    class Server(ours.TCPServer):
+        pass
+
+    with Server(("127.0.0.1", 0), print) as server:  # type: ignore[arg-type]
+        assert server.state is State.BOUND
+        if where == "instance":
+            server.state = "mine"  # type: ignore[misc]
+        else:
+            Server.state = "mine"  # type: ignore[method-assign,assignment]
+        assert server.state == "mine"
+        assert "bound" in repr(server)
+        server.shutdown()
+        server.serve_forever()
+        assert server.state == "mine"
+        assert server.stats().state is State.STOPPED
+    assert "closed" in repr(server)
+
+
+def test_the_state_is_documented() -> None:
+    """The class has the property's words, for help()."""
+    assert ours.BaseServer.state.__doc__ == CoreServer.state.__doc__
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_closed_server_may_be_given_another_socket(again: bool) -> None:
+    """As in CPython it serves on then; without one, the mistake is told."""
+    with ours.TCPServer(("127.0.0.1", 0), print) as server:  # type: ignore[arg-type]
+        server.server_close()
+        if again:
+            server.socket = socket.create_server(("127.0.0.1", 0))
+            server.shutdown()
+            server.serve_forever()
+        else:
+            with pytest.raises(StateError):
+                server.serve_forever()
+
+
+@pytest.mark.parametrize("module", [ours, theirs], ids=["ours", "theirs"])
+def test_the_flag_of_the_loop_may_be_set(module: ModuleType) -> None:
+    """Programs end the loop without waiting for it, by the name that CPython's flag has."""
+    with module.TCPServer(("127.0.0.1", 0), print) as server:
+
+        def end() -> None:
+            server._BaseServer__shutdown_request = True
+
+        server.service_actions = end
+        server.serve_forever(0.01)
+        assert server._BaseServer__shutdown_request is False
+
+
+def test_the_flag_of_the_loop_may_be_taken_back() -> None:
+    """A stop that was asked for before the loop began is forgotten then."""
+    with ours.TCPServer(("127.0.0.1", 0), print) as server:  # type: ignore[arg-type]
+        server.shutdown()
+        assert server._BaseServer__shutdown_request is True  # type: ignore[attr-defined]
+        server._BaseServer__shutdown_request = False  # type: ignore[attr-defined]
+        turns = []
+
+        def end() -> None:
+            turns.append(True)
+            server.shutdown()
+
+        server.service_actions = end  # type: ignore[method-assign]
+        server.serve_forever(0.01)
+    assert turns == [True]
+
+
+@pytest.mark.parametrize("name", [name for name in SERVERS if "Datagram" in name or "UDP" in name])
+def test_datagram_servers_have_no_connection_to_reach_into(name: str) -> None:
+    """Although a stream server stands behind them: in a drain their socket stays open."""
+    kind = getattr(ours, name)
+    server = kind.__new__(kind)
+    one, other = socket.socketpair(type=socket.SOCK_DGRAM)
+    with one, other:
+        request = (b"data", one)
+        server.end_input(request)
+        server.abort_request(request)
+        assert server.is_connected(request)
+        assert server.duplicate_request(request) is request
+        server.close_duplicate(request)
+        one.send(b"answer")
+        assert other.recv(100) == b"answer"
+
+
+@pytest.mark.parametrize("name", ["ThreadingTCPServer", "ThreadingUDPServer"])
+def test_the_new_ways_to_run_and_to_stop_are_there(name: str) -> None:
+    """background() and stop() work on the drop-in's servers as on any."""
+
+    def answer(request: Any, client_address: Any, server: Any) -> None:
+        if isinstance(request, tuple):
+            request[1].sendto(request[0].upper(), client_address)
+        else:
+            request.sendall(request.recv(100).upper())
+
+    kind = getattr(ours, name)
+    with kind(("127.0.0.1", 0), answer).background() as running:
+        with socket.socket(type=kind.socket_type) as client:
+            client.settimeout(20)
+            client.connect(running.address)
+            client.sendall(b"hello")
+            assert client.recv(100) == b"HELLO"
+    stats = running.server.stats()
+    assert (stats.accepted, stats.active) == (1, 0)
+    assert stats.completed + stats.drained == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform can't fork")
+def test_a_forking_server_drains(capfd: pytest.CaptureFixture[str]) -> None:
+    """The children of the drop-in's servers are watched, ended and counted like any."""
+
+    def conversation(request: Any, client_address: Any, server: Any) -> None:
+        while data := request.recv(100):
+            request.sendall(data.upper())
+            tells.send(b"answered")
+
+    hears, tells = socket.socketpair()
+    with hears, tells, ours.ForkingTCPServer(("127.0.0.1", 0), conversation) as server:
+        own = server.process_request
+
+        def process_request(request: Any, client_address: Any) -> None:
+            own(request, client_address)
+            server.add_reader(hears.fileno(), lambda: (hears.recv(100), server.stop(20)))
+
+        server.process_request = process_request  # type: ignore[method-assign]
+        with socket.create_connection(server.server_address, 20) as client:
+            client.sendall(b"hello")
+            server.serve_forever()
+            assert client.recv(100) == b"HELLO"
+            assert client.recv(100) == b""
+        stats = server.stats()
+        assert (stats.accepted, stats.drained, stats.forced, stats.active) == (1, 1, 0, 0)
+        assert server.active_children == set()
+
+
+def test_a_drain_takes_every_datagram_that_waits() -> None:
+    """More than CPython's queue of five, which is meant for connections."""
+    seen = []
+
+    def note(request: Any, client_address: object, server: Any) -> None:
+        seen.append(request[0])
+        server.stop(20)
+
+    with ours.UDPServer(("127.0.0.1", 0), note) as server:
+        with socket.socket(type=socket.SOCK_DGRAM) as client:
+            for number in range(20):
+                client.sendto(b"%d" % number, server.server_address)
+        server.serve_forever()
+        assert seen == [b"%d" % number for number in range(20)]
+        assert server.stats().drained == 20
+
+
+def test_a_program_may_have_private_names_of_its_own(
+    serve: Callable[..., threading.Thread],
+) -> None:
+    """Those that come to mind first, on the instance and in the class, disturb nothing."""
+    names = [
+        "_lock", "_state", "_loop", "_thread", "_threads_", "_drain", "_paused", "_ledger", "_kept",
+        "_serving", "_listen", "_interval", "_stop", "_stop_requested", "_move", "_since", "_pause",
+        "_resume", "_admit", "_force", "_await", "_abandon", "_attempt", "_extra", "_start_up",
+    ]  # fmt: skip
+    own = type("Own", (ours.ThreadingTCPServer,), dict.fromkeys(names, "mine"))
+
+    def shout(request: socket.socket, client_address: object, server: object) -> None:
+        request.sendall(request.recv(100).upper())
+
+    with own(("127.0.0.1", 0), shout) as server:
+        for name in names:
+            setattr(server, name, "the instance's")
+        serve(server)
+        with socket.create_connection(server.server_address, 20) as client:
+            client.sendall(b"hello\n")
+            assert client.recv(100) == b"HELLO\n"
+        server.stop()
+        assert {getattr(server, name) for name in names} == {"the instance's"}

@@ -1,9 +1,13 @@
 """Tests of netserve.transports._datagram."""
 
+import os
 import socket
+import threading
+import time
 
 import pytest
 
+from netserve.core import State
 from netserve.transports import DatagramServer, UDPServer
 
 LOCAL = ("127.0.0.1", 0)
@@ -102,3 +106,132 @@ def test_a_handler_that_raises_does_not_end_the_loop(server, client, serve, capl
     client.send(b"good")
     assert client.recv(100) == b"GOOD"
     assert len(caplog.records) == 1
+
+
+# --- in the loop ---
+
+
+def test_a_datagram_that_another_process_took_is_passed_over(server, client, serve):
+    """The loop goes on when there is none after all, instead of waiting for the next."""
+    own = server.get_request
+    tried = threading.Event()
+
+    def robbed():
+        server.get_request = own
+        own()
+        try:
+            return own()
+        finally:
+            tried.set()
+
+    server.get_request = robbed
+    serve(server)
+    client.send(b"taken")
+    assert tried.wait(PATIENCE)
+    client.send(b"next")
+    assert client.recv(100) == b"NEXT"
+    assert server.stats().accepted == 1
+
+
+def test_the_socket_blocks_while_serving(server, client):
+    """A handler that answers relies on it."""
+    seen = []
+    server.RequestHandlerClass = lambda *_: (
+        seen.append((server.socket.gettimeout(), os.get_blocking(server.fileno()))),
+        server.shutdown(),
+    )
+    client.send(b"x")
+    server.serve_forever()
+    assert seen == [(None, True)]
+    assert server.socket.gettimeout() is None
+
+
+def test_the_bytes_of_datagrams_are_counted(server, client):
+    """What came in; what a handler sends isn't known."""
+    for data in (b"12345", b"678"):
+        client.send(data)
+        server.handle_request()
+    stats = server.stats()
+    assert (stats.bytes_received, stats.bytes_sent) == (8, 0)
+    assert (stats.accepted, stats.completed, stats.active) == (2, 2, 0)
+
+
+# --- refusing ---
+
+
+def test_a_refused_client_gets_the_farewell(server, client):
+    """As a datagram; no handler sees its own."""
+    server.RequestHandlerClass = pytest.fail
+    server.max_connections = 0
+    server.overload = "refuse"
+    server.farewell = b"busy"
+    client.send(b"hello")
+    server.handle_request()
+    assert client.recv(100) == b"busy"
+    assert server.stats().refused == 1
+
+
+def test_without_a_farewell_a_refused_client_gets_nothing(server, client):
+    """The next datagram that it gets is the answer to a later one."""
+    server.max_connections = 0
+    server.overload = "refuse"
+    client.send(b"refused")
+    server.handle_request()
+    server.max_connections = None
+    client.send(b"taken")
+    server.handle_request()
+    assert client.recv(100) == b"TAKEN"
+
+
+def test_a_farewell_that_cannot_be_sent_is_passed_over(server, caplog):
+    """A client that can't be reached is no error of the server's."""
+    server.farewell = b"busy"
+    server.refuse_request((b"", server.socket), ("127.0.0.1", 0))
+    assert caplog.records == []
+
+
+# --- reaching into a request ---
+
+
+def test_there_is_no_connection_to_reach_into(server, client):
+    """The hooks of a drain leave the server's socket as it is, and the client unaware."""
+    client.send(b"hello")
+    request, address = server.get_request()
+    assert server.is_connected(request)
+    assert server.duplicate_request(request) is request
+    assert server.has_unread_input(request) is False
+    server.end_input(request)
+    server.abort_request(request)
+    server.close_duplicate(request)
+    shout(request, address, server)
+    assert client.recv(100) == b"HELLO"
+    client.send(b"again")
+    server.handle_request()
+    assert client.recv(100) == b"AGAIN"
+
+
+def test_a_drain_answers_the_datagrams_that_wait(server, client, serve):
+    """They have been accepted, as far as a datagram can be."""
+    handling, go_on = threading.Event(), threading.Event()
+
+    def handle(*arguments):
+        handling.set()
+        go_on.wait(PATIENCE)
+        shout(*arguments)
+
+    server.RequestHandlerClass = handle
+    serve(server)
+    client.send(b"one")
+    assert handling.wait(PATIENCE)
+    client.send(b"two")
+    client.send(b"three")
+    results = []
+    stopping = threading.Thread(target=lambda: results.append(server.stop(PATIENCE)))
+    stopping.start()
+    server.requests_in_progress.wait_for(
+        lambda: server.state is State.DRAINING, lambda: time.monotonic() + PATIENCE
+    )
+    go_on.set()
+    stopping.join(PATIENCE)
+    assert [client.recv(100) for _ in range(3)] == [b"ONE", b"TWO", b"THREE"]
+    assert [(result.drained, result.forced) for result in results] == [(3, 0)]

@@ -328,7 +328,7 @@ def test_handle_request_waits_for_the_shorter_of_two_timeouts(of_server, of_sock
     with TCPServer(LOCAL, print) as server:
         server.timeout = of_server
         server.socket.settimeout(of_socket)
-        assert server._patience() == patience
+        assert server._ns_patience() == patience
 
 
 @pytest.mark.parametrize("kind", [TCPServer, UDPServer])

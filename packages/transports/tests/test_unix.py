@@ -183,3 +183,32 @@ def test_every_public_name_is_there():
     """What __all__ promises can be imported, the Unix servers included."""
     assert set(SERVERS) < set(transports.__all__)
     assert all(hasattr(transports, name) for name in transports.__all__)
+
+
+def test_a_refused_client_gets_the_farewell_and_the_end(folder):
+    """Although it has sent something that nobody reads, its connection isn't reset."""
+    with transports.UnixStreamServer(folder / "s", pytest.fail) as server:
+        server.max_connections = 0
+        server.overload = "refuse"
+        server.farewell = b"busy"
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(server.server_address)
+            client.sendall(b"x" * 10_000)
+            server.handle_request()
+            assert client.recv(100) == b"busy"
+            assert client.recv(100) == b""
+        assert server.stats().refused == 1
+
+
+def test_the_bytes_of_unix_connections_are_not_known(folder):
+    """The system doesn't tell."""
+    with transports.UnixStreamServer(folder / "s", shout) as server:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(server.server_address)
+            client.sendall(b"hello")
+            server.handle_request()
+            assert client.recv(100) == b"HELLO"
+        stats = server.stats()
+        assert (stats.completed, stats.bytes_received, stats.bytes_sent) == (1, 0, 0)

@@ -6,10 +6,23 @@ standard library's. The forking one is absent where the platform can't fork.
 
 import os
 
+from netserve.concurrency._multiplexing import MultiplexingHooks, MultiplexingMixIn
+from netserve.concurrency._pool import WorkerPool
+from netserve.concurrency._thread_pool import PoolHooks, ThreadPoolMixIn
 from netserve.concurrency._threading import ThreadingHooks, ThreadingMixIn
 from netserve.concurrency._threads import RequestThread, ThreadGroup
 
-__all__ = ["RequestThread", "ThreadGroup", "ThreadingHooks", "ThreadingMixIn"]
+__all__ = [
+    "MultiplexingHooks",
+    "MultiplexingMixIn",
+    "PoolHooks",
+    "RequestThread",
+    "ThreadGroup",
+    "ThreadPoolMixIn",
+    "ThreadingHooks",
+    "ThreadingMixIn",
+    "WorkerPool",
+]
 
 if hasattr(os, "fork"):
     from netserve.concurrency._children import Children

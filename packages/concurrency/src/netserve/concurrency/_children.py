@@ -9,6 +9,7 @@ system has none, it looks again after a pause.
 import contextlib
 import os
 import selectors
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -20,39 +21,69 @@ _PAUSE: Final = 0.01  # seconds
 class Children(set[int]):
     """The process ids of the children that haven't been collected."""
 
-    def fork(self, work: Callable[[], bool]) -> None:
-        """Fork a child that runs *work* and exits: with 0 if it returned true, else 1.
+    def __init__(self) -> None:
+        super().__init__()
+        self._watchers: dict[int, Callable[[int | None], None]] = {}
 
-        Raises :class:`OSError` when the system can't fork.
+    def fork(
+        self, work: Callable[[], int], ended: Callable[[int | None], None] | None = None
+    ) -> int:
+        """Fork a child that runs *work* and exits with what it returns, or 1 if it raises.
+
+        Returns the child's process id. *ended* is for :meth:`tell`; given here,
+        it is called however soon another thread or a signal handler collects
+        the child. Raises :class:`OSError` when the system can't fork.
         """
         # What waits in a buffer would be written by both processes.
         _flush_streams()
         pid = os.fork()
         if pid:
+            if ended is not None:
+                self.tell(pid, ended)
             self.add(pid)
-            return
+            return pid
         status = 1
         # Whatever is raised here, the child must not run on into the parent's code.
         try:
             # These are the parent's; the child has none yet.
             self.clear()
-            if work():
-                status = 0
+            self._watchers.clear()
+            status = work()
         finally:
             try:
                 _flush_streams()
             finally:
                 os._exit(status)
 
+    def tell(self, pid: int, ended: Callable[[int | None], None]) -> None:
+        """Call *ended* once the child *pid* has been collected.
+
+        It gets the exit status, the negative number of the signal that killed
+        the child, or None when another part of the program was faster.
+        """
+        self._watchers[pid] = ended
+
+    def kill(self) -> None:
+        """Kill all children, and collect them."""
+        for pid in list(self):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.collect(blocking=True)
+
     def collect(self, *, blocking: bool = False) -> None:
         """Collect the children that have ended; if *blocking*, wait until all have."""
-        for pid in self.copy():
+        for pid in list(self):
+            code = None
             # Another part of the program may have been faster.
             with contextlib.suppress(ChildProcessError):
-                ended, _ = os.waitpid(pid, 0 if blocking else os.WNOHANG)
+                ended, status = os.waitpid(pid, 0 if blocking else os.WNOHANG)
                 if not ended:
                     continue
+                code = os.waitstatus_to_exitcode(status)
             self.discard(pid)
+            tell = self._watchers.pop(pid, None)
+            if tell is not None:
+                tell(code)
 
     def wait_until_fewer(self, limit: int) -> None:
         """Wait until fewer than *limit* children are left, and collect the others."""

@@ -1,14 +1,43 @@
-"""The mix-in that gives each request a process."""
+"""The mix-in that gives each request a process.
 
-from typing import Protocol
+Theory of operation. The parent forks and lets go of the request; the child runs
+it and exits with its outcome. On a server of this project the parent keeps a
+duplicate of the connection, through which a drain can end its input or abort it,
+and the ledger's entry until the child is collected. A descriptor for the child
+(:manpage:`pidfd_open(2)`) in the loop's selector tells when that is; where there
+is none, the loop looks every quarter of a second. While ``max_children`` run, the
+loop doesn't accept, and stays awake to everything else.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, Final, Protocol, cast
 
 from typing_extensions import TypeVar
 
 from netserve.concurrency._children import Children
-from netserve.core import ForkHooks, HookAddressT, HookRequestT, ServerMixIn, run_request
+from netserve.core import (
+    BaseServer,
+    Entry,
+    ExhaustedError,
+    ForkHooks,
+    HookAddressT,
+    HookRequestT,
+    Loop,
+    Outcome,
+    ServerMixIn,
+    needs_no_interval,
+    run_request,
+)
 
 _RequestT = TypeVar("_RequestT", contravariant=True)
 _AddressT = TypeVar("_AddressT", contravariant=True)
+
+_PAUSE: Final = 0.25  # seconds
+
+_NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class ForkingHooks(ForkHooks[_RequestT, _AddressT], Protocol[_RequestT, _AddressT]):
@@ -51,23 +80,159 @@ class ForkingMixIn(ServerMixIn):
         super().handle_timeout()
         self.collect_children()
 
+    @needs_no_interval
     def service_actions(self) -> None:
         """Collect the processes that have ended."""
         super().service_actions()
-        self.collect_children()
+        if not isinstance(self, BaseServer):
+            self.collect_children()
+        elif self.active_children is not None:
+            # Our loop doesn't accept while there are too many, and so needn't wait here.
+            self.active_children.collect()
+
+    def may_accept(self) -> bool:
+        """Whether fewer than :attr:`max_children` processes run, and the server has room."""
+        children = self.active_children
+        few = children is None or len(children) < self.max_children
+        return few and super().may_accept()
+
+    @contextmanager
+    def _ns_serving(self) -> Generator[Loop]:
+        """As everywhere, with the children watched that were started before."""
+        with super()._ns_serving() as loop:
+            for watch in _watches(self).copy():
+                watch.begin()
+            yield loop
 
     def process_request(
         self: ForkingHooks[HookRequestT, HookAddressT],
         request: HookRequestT,
         client_address: HookAddressT,
     ) -> None:
-        """Fork a process that handles the request; raises :class:`OSError` if that fails."""
+        """Fork a process that handles the request.
+
+        Raises :class:`~netserve.core.ExhaustedError`, an :class:`OSError`, when
+        the system can't.
+        """
         if self.active_children is None:
             self.active_children = Children()
-        self.active_children.fork(lambda: run_request(self, request, client_address))
+        server = cast("BaseServer[HookRequestT, HookAddressT]", self)
+        entry = None
+        if isinstance(self, BaseServer):
+            entry = server.requests_in_progress.find(request)
+        if entry is None:
+            _fork(self.active_children, lambda: run_request(self, request, client_address).value)
+        else:
+            _fork_and_watch(server, self.active_children, entry)
         self.close_request(request)
+
+    def abandon_requests(self) -> None:
+        """Kill the processes that go on although their connections were shut."""
+        super().abandon_requests()
+        if self.active_children is not None:
+            self.active_children.kill()
 
     def server_close(self) -> None:
         """Close the server, then wait for the processes as :attr:`block_on_close` says."""
         super().server_close()
         self.collect_children(blocking=self.block_on_close)
+
+
+def _fork(
+    children: Children,
+    work: Callable[[], int],
+    ended: Callable[[int | None], None] | None = None,
+) -> int:
+    try:
+        return children.fork(work, ended)
+    except OSError as error:
+        raise ExhaustedError(error.errno, error.strerror) from error
+
+
+def _fork_and_watch(
+    server: BaseServer[HookRequestT, HookAddressT], children: Children, entry: Entry
+) -> None:
+    """Fork a child for *entry*, and see that it is ended in the ledger once that has exited."""
+
+    def work() -> int:
+        server.become_child(entry)
+        return run_request(server, entry.request, entry.address).value
+
+    watches = _watches(server)
+    mine: list[_Watch] = []
+
+    def ended(code: int | None) -> None:
+        for watch in mine:
+            watches.discard(watch)
+            watch.close()
+        entry.outcome = _OUTCOMES.get(code, Outcome.FAILED)
+        server.close_duplicate(entry.handle)
+        server.request_ended(entry)
+
+    try:
+        entry.handle = server.duplicate_request(entry.request)
+    except OSError as error:
+        if error.errno not in _NO_DESCRIPTOR:
+            raise
+        raise ExhaustedError(error.errno, error.strerror) from error
+    entry.held = True
+    try:
+        pid = _fork(children, work, ended)
+    except BaseException:
+        entry.held = False
+        server.close_duplicate(entry.handle)
+        entry.handle = entry.request
+        raise
+    watch = _Watch(server, children, pid)
+    watches.add(watch)
+    mine.append(watch)
+    if pid not in children:
+        # Somebody has collected it before there was a watch to end.
+        watches.discard(watch)
+        watch.close()
+
+
+# Somebody else's wait for the child has kept its status from us.
+_OUTCOMES: Final[dict[int | None, Outcome]] = {
+    None: Outcome.COMPLETED,
+    **{outcome.value: outcome for outcome in Outcome},
+}
+
+
+def _watches(server: object) -> "set[_Watch]":
+    """What sees to the children of *server*."""
+    watches: set[_Watch] = vars(server).setdefault("_watches", set())
+    return watches
+
+
+class _Watch:
+    """Sees to it that *server*'s loop collects the children when *pid* has ended."""
+
+    def __init__(self, server: BaseServer[Any, Any], children: Children, pid: int) -> None:
+        self._server = server
+        self._children = children
+        self._pid = pid
+        try:
+            self._descriptor = os.pidfd_open(pid)
+        except (AttributeError, OSError):
+            self._descriptor = -1
+        self.begin()
+
+    def begin(self) -> None:
+        """Have the loop that runs look after the child; does nothing while none does."""
+        if self._descriptor >= 0:
+            self._server.add_reader(self._descriptor, self._children.collect)
+        else:
+            self._server.call_later(_PAUSE, self._look_again)
+
+    def close(self) -> None:
+        """Watch no longer; may be called twice."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            self._server.remove_reader(descriptor)
+            os.close(descriptor)
+
+    def _look_again(self) -> None:
+        self._children.collect()
+        if self._pid in self._children:
+            self._server.call_later(_PAUSE, self._look_again)

@@ -5,7 +5,14 @@ from typing import Protocol
 from typing_extensions import TypeVar
 
 from netserve.concurrency._threads import RequestThread, ThreadGroup
-from netserve.core import HookAddressT, HookRequestT, RequestHooks, ServerMixIn, run_request
+from netserve.core import (
+    ExhaustedError,
+    HookAddressT,
+    HookRequestT,
+    RequestHooks,
+    ServerMixIn,
+    run_request,
+)
 
 _RequestT = TypeVar("_RequestT", contravariant=True)
 _AddressT = TypeVar("_AddressT", contravariant=True)
@@ -54,15 +61,19 @@ class ThreadingMixIn(ServerMixIn):
     ) -> None:
         """Start a thread that runs :meth:`process_request_thread`.
 
-        Raises :class:`RuntimeError` when the system can't start one.
+        Raises :class:`~netserve.core.ExhaustedError`, a :class:`RuntimeError`,
+        when the system can't start one.
         """
         thread = RequestThread(
             self.process_request_thread, (request, client_address), daemon=self.daemon_threads
         )
-        if self.block_on_close:
-            self.request_threads.start(thread)
-        else:
-            thread.start()
+        try:
+            if self.block_on_close:
+                self.request_threads.start(thread)
+            else:
+                thread.start()
+        except RuntimeError as error:
+            raise ExhaustedError(str(error)) from error
 
     def process_request_thread(
         self: RequestHooks[HookRequestT, HookAddressT],
@@ -71,6 +82,11 @@ class ThreadingMixIn(ServerMixIn):
     ) -> None:
         """Run the handler, report what it raises, and shut the request down."""
         run_request(self, request, client_address)
+
+    def abandon_requests(self) -> None:
+        """Wait no longer for the threads: those that are left don't heed their request's end."""
+        super().abandon_requests()
+        self.request_threads.forget()
 
     def server_close(self) -> None:
         """Close the server, then wait for the threads as :attr:`block_on_close` says."""

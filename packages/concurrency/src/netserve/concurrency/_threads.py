@@ -67,6 +67,11 @@ class ThreadGroup:
             if not thread.daemon:
                 self._running.add(thread)
 
+    def forget(self) -> None:
+        """Wait for none of the threads that run now any more."""
+        with self._lock:
+            self._running.clear()
+
     def join(self) -> None:
         """Wait until all threads have ended, except the calling one."""
         with self._lock:

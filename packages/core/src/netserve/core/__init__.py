@@ -1,12 +1,33 @@
 """netserve.core: the contract that netserve's packages share.
 
-The loop and the lifecycle of a server (:class:`BaseServer`), the Protocols
-through which mix-ins meet servers, the base of the mix-ins, and the types of
-requests and addresses.
+The loop and the lifecycle of a server (:class:`BaseServer`), its limits and
+statistics, the Protocols through which mix-ins meet servers, the base of the
+mix-ins, and the types of requests and addresses.
 """
 
-from netserve.core._errors import MixInOrderError, NetserveError, StateError
+from netserve.core._admission import Admission, Overload, admit, admit_peer, peer_key
+from netserve.core._background import Running
+from netserve.core._deadlines import Deadline, Deadlines
+from netserve.core._drain import StopResult
+from netserve.core._errors import (
+    DeadlineError,
+    ExhaustedError,
+    FramingError,
+    LineTooLongError,
+    MixInOrderError,
+    NetserveError,
+    PeerError,
+    StateError,
+    UnnamedPeerError,
+)
+from netserve.core._framing import Decoder, Framing
+from netserve.core._ledger import Entry, Ledger
+from netserve.core._lifecycle import Lifecycle, needs_no_interval
+from netserve.core._logs import log
+from netserve.core._loop import Loop
+from netserve.core._messages import MessageDriver, MessageHandler
 from netserve.core._mixin import ServerMixIn
+from netserve.core._outcome import Outcome, Stats
 from netserve.core._protocols import ForkHooks, RequestHooks
 from netserve.core._requests import end_request, report_error, run_request
 from netserve.core._server import BaseServer
@@ -28,26 +49,53 @@ from netserve.core._waker import Waker
 __all__ = [
     "TRANSITIONS",
     "AddressT",
+    "Admission",
     "BaseServer",
     "DatagramRequest",
+    "Deadline",
+    "DeadlineError",
+    "Deadlines",
+    "Decoder",
+    "Entry",
+    "ExhaustedError",
     "ForkHooks",
+    "Framing",
+    "FramingError",
     "HookAddressT",
     "HookRequestT",
     "Inet6Address",
     "InetAddress",
+    "Ledger",
+    "Lifecycle",
+    "LineTooLongError",
+    "Loop",
+    "MessageDriver",
+    "MessageHandler",
     "MixInOrderError",
     "NetserveError",
+    "Outcome",
+    "Overload",
+    "PeerError",
     "RequestHooks",
     "RequestT",
+    "Running",
     "ServerMixIn",
     "State",
     "StateError",
+    "Stats",
+    "StopResult",
     "StreamRequest",
     "UnixAddress",
     "UnixPath",
+    "UnnamedPeerError",
     "Waker",
+    "admit",
+    "admit_peer",
     "end_request",
+    "log",
     "may_follow",
+    "needs_no_interval",
+    "peer_key",
     "report_error",
     "run_request",
 ]

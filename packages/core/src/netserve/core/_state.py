@@ -20,7 +20,10 @@ class State(enum.Enum):
     """Bound to its address; a stream server listens once it is activated."""
 
     SERVING = "serving"
-    """A thread is in ``serve_forever``."""
+    """A thread is in ``serve_forever``, and takes requests."""
+
+    DRAINING = "draining"
+    """``stop`` was called; requests in progress are coming to their end."""
 
     STOPPED = "stopped"
     """``serve_forever`` has returned; it may be called again."""
@@ -38,7 +41,8 @@ TRANSITIONS: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
         State.CREATED: frozenset({State.BOUND, State.SERVING, State.CLOSED}),
         # A new socket may be put in place of the first one, and bound.
         State.BOUND: frozenset({State.BOUND, State.SERVING, State.CLOSED}),
-        State.SERVING: frozenset({State.STOPPED, State.CLOSED}),
+        State.SERVING: frozenset({State.DRAINING, State.STOPPED, State.CLOSED}),
+        State.DRAINING: frozenset({State.STOPPED, State.CLOSED}),
         State.STOPPED: frozenset({State.SERVING, State.BOUND, State.CLOSED}),
         # Also in place of a closed one.
         State.CLOSED: frozenset({State.BOUND, State.CLOSED}),

@@ -73,6 +73,12 @@ class Waker:
         finally:
             signal.set_wakeup_fd(-1)
 
+    def forget_signals(self) -> None:
+        """Undo :meth:`woken_by_signals` in a child process, which inherits it."""
+        previous = signal.set_wakeup_fd(-1)
+        if previous not in {-1, self._writer.fileno()}:
+            signal.set_wakeup_fd(previous)
+
     def close(self) -> None:
         """Release the descriptors; may be called twice."""
         with self._lock:

@@ -1,16 +1,26 @@
 """netserve.handlers: what is done with a request.
 
-The handler classes of the original reference. Any other callable that takes a
+The handler classes of the original reference, one whose unit is a message, and
+the framings that cut a stream into messages. Any other callable that takes a
 request, the client's address and the server will do as well.
 """
 
 from netserve.handlers._base import BaseRequestHandler
 from netserve.handlers._datagram import DatagramRequestHandler
+from netserve.handlers._lines import Lines
+from netserve.handlers._message import MessageRequestHandler
+from netserve.handlers._netstrings import Netstrings
+from netserve.handlers._sized import FixedSize, LengthPrefixed
 from netserve.handlers._stream import SocketWriter, StreamRequestHandler
 
 __all__ = [
     "BaseRequestHandler",
     "DatagramRequestHandler",
+    "FixedSize",
+    "LengthPrefixed",
+    "Lines",
+    "MessageRequestHandler",
+    "Netstrings",
     "SocketWriter",
     "StreamRequestHandler",
 ]

@@ -4,6 +4,8 @@ from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
+from netserve.core import log
+
 RequestT = TypeVar("RequestT", default=Any)
 AddressT = TypeVar("AddressT", default=Any)
 ServerT = TypeVar("ServerT", default=Any)
@@ -14,7 +16,9 @@ class BaseRequestHandler(Generic[RequestT, AddressT, ServerT]):
 
     Derive from it and define :meth:`handle`. The constructor calls
     :meth:`setup`, then :meth:`handle`, then :meth:`finish`; the last also when
-    :meth:`handle` raised, but not when :meth:`setup` did.
+    :meth:`handle` raised, but not when :meth:`setup` did. When both raise, the
+    first error goes on, and the one of :meth:`finish` is a warning on the logger
+    ``netserve.server``.
 
     The type parameters are those of the request, the client's address and the
     server; each is ``Any`` unless given.
@@ -38,8 +42,14 @@ class BaseRequestHandler(Generic[RequestT, AddressT, ServerT]):
         self.setup()
         try:
             self.handle()
-        finally:
-            self.finish()
+        except BaseException:
+            try:
+                self.finish()
+            except Exception:
+                # The first error says what went wrong; this is most often its consequence.
+                log.warning("%r: finish() raised after handle()", self, exc_info=True)
+            raise
+        self.finish()
 
     def setup(self) -> None:
         """Prepare for :meth:`handle`; does nothing here."""

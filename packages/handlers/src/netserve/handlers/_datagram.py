@@ -4,7 +4,7 @@ from io import BytesIO
 from socket import socket as Socket
 from typing import Any
 
-from netserve.core import DatagramRequest
+from netserve.core import DatagramRequest, log
 from netserve.handlers._base import AddressT, BaseRequestHandler, ServerT
 
 
@@ -34,6 +34,13 @@ class DatagramRequestHandler(BaseRequestHandler[DatagramRequest, AddressT, Serve
         self.wfile = BytesIO()
 
     def finish(self) -> None:
-        """Send what was written to :attr:`wfile` as one datagram, an empty one included."""
+        """Send what was written to :attr:`wfile` as one datagram, an empty one included.
+
+        That the client has left meanwhile is no error, but one DEBUG record.
+        """
         address: Any = self.client_address
-        self.socket.sendto(self.wfile.getvalue(), address)
+        try:
+            self.socket.sendto(self.wfile.getvalue(), address)
+        except (ConnectionError, FileNotFoundError) as error:
+            # Its socket is closed, or its path in the file system gone.
+            log.debug("%r left before its answer came (%s)", address, error)

@@ -2,11 +2,12 @@
 
 import contextlib
 import socket
-from io import BufferedIOBase
+from io import DEFAULT_BUFFER_SIZE, BufferedIOBase, RawIOBase
 from typing import TYPE_CHECKING, cast
 
-from netserve.core import StreamRequest
+from netserve.core import Deadlines, StreamRequest
 from netserve.handlers._base import AddressT, BaseRequestHandler, ServerT
+from netserve.handlers._reader import MessageReader, TimesMessages
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -34,6 +35,13 @@ class StreamRequestHandler(BaseRequestHandler[StreamRequest, AddressT, ServerT])
     disable_nagle_algorithm: bool = False
     """Whether to set ``TCP_NODELAY`` (see :manpage:`tcp(7)`); useful with a buffered wfile."""
 
+    max_line_size: int | None = None
+    """The longest line that :attr:`rfile` reads, its end included, in bytes; None: any.
+
+    A longer one raises :class:`~netserve.core.LineTooLongError`. It needs a
+    buffered :attr:`rfile`.
+    """
+
     connection: StreamRequest
     """The connected socket, which is also :attr:`request`."""
 
@@ -50,13 +58,26 @@ class StreamRequestHandler(BaseRequestHandler[StreamRequest, AddressT, ServerT])
             self.connection.settimeout(self.timeout)
         if self.disable_nagle_algorithm:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        # typeshed promises less than a buffered file; with a size of 0 it is a
-        # raw SocketIO, which has the methods that a handler uses.
-        self.rfile = cast("BufferedIOBase", self.connection.makefile("rb", self.rbufsize))
+        self.rfile = self._open_reader()
         if self.wbufsize == 0:
             self.wfile = SocketWriter(self.connection)
         else:
             self.wfile = cast("BufferedIOBase", self.connection.makefile("wb", self.wbufsize))
+
+    def _open_reader(self) -> BufferedIOBase:
+        deadlines = getattr(self.connection, "deadlines", None)
+        # By class, because tests of handlers pass mock connections, which have everything.
+        clock = self.connection if isinstance(deadlines, Deadlines) else None
+        if self.max_line_size is None and (clock is None or not self.rbufsize):
+            # typeshed promises less than a buffered file; with a size of 0 it is
+            # a raw SocketIO, which has the methods that a handler uses.
+            return cast("BufferedIOBase", self.connection.makefile("rb", self.rbufsize))
+        if not self.rbufsize:
+            msg = "max_line_size needs a buffered rfile: set rbufsize to other than 0"
+            raise ValueError(msg)
+        size = DEFAULT_BUFFER_SIZE if self.rbufsize < 0 else self.rbufsize
+        raw = cast("RawIOBase", self.connection.makefile("rb", 0))
+        return MessageReader(raw, size, self.max_line_size, cast("TimesMessages | None", clock))
 
     def finish(self) -> None:
         """Send what :attr:`wfile` still holds, and close both files.

@@ -73,20 +73,23 @@ def echo(context: click.Context, host: str, port: int, udp: bool, path: str | No
 
 @contextlib.contextmanager
 def _stopped_by_signals(server: AnyServer) -> Generator[None]:
-    """A span in which SIGINT (Ctrl-C) and SIGTERM end *server*'s loop.
+    """A span in which SIGINT (Ctrl-C) and SIGTERM drain *server* and end its loop.
 
     A handler rather than KeyboardInterrupt, which may be raised where it is
     lost. What the process was started to ignore stays ignored.
     """
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    heard = {number: old for number, old in previous.items() if old is not signal.SIG_IGN}
+    heard = {
+        number: previous
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if (previous := signal.getsignal(number)) is not signal.SIG_IGN
+    }
     for number in heard:
-        signal.signal(number, lambda _number, _frame: server.shutdown())
+        signal.signal(number, lambda _number, _frame: server.stop())
     try:
         yield
     finally:
-        for number, old in heard.items():
-            signal.signal(number, old)
+        for number, previous in heard.items():
+            signal.signal(number, previous)
 
 
 def _describe(address: object, datagrams: bool) -> str:

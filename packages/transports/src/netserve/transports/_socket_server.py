@@ -1,12 +1,13 @@
 """What all servers on a socket share: making it, binding it, closing it."""
 
+import contextlib
 import socket as _socket
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, Final
 
 from typing_extensions import Self
 
-from netserve.core import AddressT, BaseServer, RequestT, State
+from netserve.core import AddressT, BaseServer, Loop, RequestT, State
 from netserve.transports._bind import explain
 
 _INTERNET: Final = (_socket.AF_INET, _socket.AF_INET6)
@@ -31,6 +32,9 @@ class SocketServer(BaseServer[RequestT, AddressT]):
     socket_type: int = _socket.SOCK_STREAM
     """The type of the socket, as :data:`socket.SOCK_STREAM`."""
 
+    requests_per_wait: int = 16
+    """How many requests are taken after one wait, if as many are there (default 16)."""
+
     allow_reuse_address: bool = False
     """Whether to set ``SO_REUSEADDR`` before binding (see :manpage:`socket(7)`)."""
 
@@ -43,6 +47,8 @@ class SocketServer(BaseServer[RequestT, AddressT]):
     # Declared again because server_bind assigns it: the type is the base's.
     server_address: AddressT
     """The address to serve; once bound, the one that the system reports."""
+
+    _ns_blocks_while_serving: bool = True
 
     socket: _socket.socket
     """The socket on which the server takes requests."""
@@ -60,7 +66,8 @@ class SocketServer(BaseServer[RequestT, AddressT]):
                 self.server_bind()
                 self.server_activate()
             except BaseException:
-                self.server_close()
+                # A failure to close must not hide the first error.
+                self._ns_call_hook(self.server_close, "server_close")
                 raise
 
     def server_bind(self) -> None:
@@ -82,7 +89,7 @@ class SocketServer(BaseServer[RequestT, AddressT]):
         except (OSError, TypeError, OverflowError, ValueError) as error:
             raise explain(error, self.address_family, address) from error
         self.server_address = self.socket.getsockname()
-        self._move(State.BOUND, "server_bind")
+        self._ns_move(State.BOUND, "server_bind")
 
     def server_close(self) -> None:
         """Close :attr:`socket`; a loop in another thread ends soon after."""
@@ -93,7 +100,25 @@ class SocketServer(BaseServer[RequestT, AddressT]):
         """The descriptor of :attr:`socket`, for a selector; -1 once closed."""
         return self.socket.fileno()
 
-    def _patience(self) -> float | None:
+    @contextlib.contextmanager
+    def _ns_serving(self) -> Generator[Loop]:
+        """As everywhere; a listening socket doesn't block meanwhile.
+
+        A timeout of the program's own is left as it is.
+        """
+        with super()._ns_serving() as loop:
+            listener, own = self.socket, self.socket.gettimeout()
+            may_block = self._ns_blocks_while_serving or own is not None
+            # It may be closed already, by whoever has stopped the server before its start.
+            with contextlib.suppress(OSError):
+                listener.settimeout(own if may_block else 0)
+            try:
+                yield loop
+            finally:
+                with contextlib.suppress(OSError):
+                    listener.settimeout(own)
+
+    def _ns_patience(self) -> float | None:
         """The shorter of :attr:`timeout` and the socket's own, in seconds."""
         limits = [limit for limit in (self.socket.gettimeout(), self.timeout) if limit is not None]
         return min(limits, default=None)

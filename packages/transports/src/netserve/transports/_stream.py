@@ -3,9 +3,20 @@
 import contextlib
 import os
 import socket as _socket
+import sys
+import time
+from typing import Final
 
-from netserve.core import AddressT, InetAddress, StreamRequest
+from netserve.core import AddressT, Deadlines, InetAddress, Outcome, StreamRequest
+from netserve.transports._closing import discard, has_unread_input, linger, peer_is_gone, traffic
+from netserve.transports._deadline_socket import DeadlineSocket
 from netserve.transports._socket_server import SocketServer
+
+# Elsewhere than on Linux an accepted connection doesn't block if the listener doesn't.
+_INHERITS_BLOCKING: Final = sys.platform != "linux"
+
+# The loop ends the first, and must not wait; the second has had its time.
+_NO_LINGERING: Final = frozenset({Outcome.REFUSED, Outcome.TIMED_OUT})
 
 
 class StreamServer(SocketServer[StreamRequest, AddressT]):
@@ -18,28 +29,121 @@ class StreamServer(SocketServer[StreamRequest, AddressT]):
     request_queue_size: int = 128
     """How many connections the system keeps waiting (see :manpage:`listen(2)`)."""
 
+    idle_timeout: float | None = None
+    """How long a handler may wait without a byte coming or going, in seconds.
+
+    None, the default, is for ever: only the protocol knows whether a silent
+    client is at fault. A wait beyond it raises
+    :class:`~netserve.core.DeadlineError` in the handler.
+    """
+
+    message_timeout: float | None = None
+    """How long a message may take to arrive, in seconds; None, the default: for ever.
+
+    It counts from the message's first byte, however steadily more bytes come.
+    Through ``rfile`` a message is what one call reads; for a handler that reads
+    the socket itself, all that it receives until it sends.
+    """
+
+    connection_timeout: float | None = None
+    """How long a connection may last, in seconds; None, the default: for ever."""
+
+    linger_timeout: float = 5.0
+    """How long a connection is kept, in seconds, for its client to take the whole reply.
+
+    Only when the client has sent what no handler has read: to close then would
+    reset the connection, and with it the reply. A handler in a thread or process
+    of its own also waits while the client hasn't taken all yet, as it may still
+    be sending. Zero closes at once.
+    """
+
+    linger_bytes: int = 1 << 20
+    """How many bytes of surplus input are thrown away meanwhile (default 1 MiB)."""
+
+    # Another process may take the connection between the wait and accept, which
+    # would block until the next one comes.
+    _ns_blocks_while_serving = False
+
     def server_activate(self) -> None:
         """Listen, with a queue of :attr:`request_queue_size`."""
         self.socket.listen(self.request_queue_size)
 
     def get_request(self) -> tuple[StreamRequest, AddressT]:
-        """Accept a connection; returns its socket and the client's address."""
-        return self.socket.accept()
+        """Accept a connection; returns its socket and the client's address.
+
+        The socket keeps the deadlines that are set, unless the listening socket
+        is of a class of its own, as for TLS.
+        """
+        request, client_address = self.socket.accept()
+        if _INHERITS_BLOCKING:
+            request.settimeout(_socket.getdefaulttimeout())
+        limits = (self.idle_timeout, self.message_timeout, self.connection_timeout)
+        # A server that reads the connections itself keeps the deadlines itself.
+        blocks = not getattr(self, "drives_messages", False)
+        if blocks and limits != (None, None, None) and type(request) is _socket.socket:
+            request = DeadlineSocket.adopt(request, Deadlines(*limits, time.monotonic()))
+        return request, client_address
+
+    def refuse_request(self, request: StreamRequest, client_address: AddressT) -> None:
+        """Send :attr:`farewell`, as far as that is possible at once."""
+        request.setblocking(False)
+        if self.farewell:
+            with contextlib.suppress(OSError):
+                request.send(self.farewell)
 
     def shutdown_request(self, request: StreamRequest) -> None:
         """Tell the client that nothing more will come, and close *request*.
 
         The connection ends even where another process still holds a copy of
-        the socket.
+        the socket. See :attr:`linger_timeout` for when it waits.
         """
         # A connection that is gone already has nothing to shut down.
         with contextlib.suppress(OSError):
             request.shutdown(_socket.SHUT_WR)
+            entry = self.requests_in_progress.find(request)
+            if entry is not None and entry.outcome in _NO_LINGERING:
+                discard(request)
+            elif self.linger_timeout > 0:
+                # Where requests are handled one by one, nobody waits for what may yet come.
+                patient = not self._ns_handles_in_loop
+                linger(request, self.linger_timeout, self.linger_bytes, patient=patient)
         self.close_request(request)
 
     def close_request(self, request: StreamRequest) -> None:
         """Close this process's socket of the connection."""
+        entry = self.requests_in_progress.find(request)
+        if entry is not None and not entry.held:
+            self.requests_in_progress.add_bytes(*traffic(request))
         request.close()
+        self.request_closed(request)
+
+    def end_input(self, request: StreamRequest) -> None:
+        """Shut the reading side; what has come in already can still be read."""
+        request.shutdown(_socket.SHUT_RD)
+
+    def abort_request(self, request: StreamRequest) -> None:
+        """Shut both sides, which ends every wait on the connection."""
+        request.shutdown(_socket.SHUT_RDWR)
+
+    def is_connected(self, request: StreamRequest) -> bool:
+        """Whether the connection is open in either direction."""
+        return not peer_is_gone(request)
+
+    def has_unread_input(self, request: StreamRequest) -> bool:
+        """Whether input lies unread."""
+        return has_unread_input(request)
+
+    def duplicate_request(self, request: StreamRequest) -> StreamRequest:
+        """A socket of its own on the same connection."""
+        return _socket.socket(fileno=os.dup(request.fileno()))
+
+    def close_duplicate(self, duplicate: StreamRequest) -> None:
+        """Close that socket, when the other process has ended."""
+        # Not when the other process couldn't be started, and this one goes on.
+        entries = self.requests_in_progress.entries()
+        if any(entry.held and entry.handle is duplicate for entry in entries):
+            self.requests_in_progress.add_bytes(*traffic(duplicate))
+        duplicate.close()
 
 
 class TCPServer(StreamServer[InetAddress]):

@@ -1,0 +1,240 @@
+"""The ledger: which requests are in progress, and how those before them ended.
+
+Every request that a server takes gets an :class:`Entry`, and stays in the table
+until it is ended, once, with an :class:`~netserve.core.Outcome`. The number in
+progress is the difference of what began and what ended, so that the counts agree
+at every instant, whoever looks.
+
+A request is ended by whoever brings it to its end: the loop, a thread, or the
+parent of a child process. It is found by identity, because a datagram equals its
+copies. Ending one twice is harmless, and so is ending one that isn't there:
+hooks may be overridden, and then more than one place sees the end.
+
+The lock is reentrant, because a signal handler may stop the server in the
+thread that holds it; every step leaves the table in order.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from netserve.core._admission import peer_key
+from netserve.core._outcome import Outcome
+
+_ENDED_BY_ITSELF = frozenset({Outcome.COMPLETED, Outcome.DISCONNECTED})
+
+
+class Entry:
+    """One request in progress."""
+
+    __slots__ = (
+        "address",
+        "forced",
+        "handle",
+        "held",
+        "key",
+        "number",
+        "outcome",
+        "peer",
+        "request",
+        "since",
+        "thread",
+    )
+
+    def __init__(self, number: int, request: Any, address: Any) -> None:
+        self.number: int = number
+        """Which request it is, counted from 1."""
+
+        self.key: int = id(request)
+        """Where the table has it."""
+
+        self.request: Any = request
+        """The request; held here so that no other can have its identity."""
+
+        self.handle: Any = request
+        """How this process reaches it: the request, or a duplicate if another has that."""
+
+        self.address: Any = address
+        """The client's address."""
+
+        self.since: float = time.monotonic()
+        """When it was taken, on the monotonic clock, in seconds."""
+
+        self.peer: bytes | None = None
+        """What its peer is counted under, if peers are counted."""
+
+        self.outcome: Outcome | None = None
+        """How it ended, once that is known."""
+
+        self.held: bool = False
+        """Whether somebody else ends it, although its request is closed here."""
+
+        self.forced: bool = False
+        """Whether it was shut at the end of a drain."""
+
+        self.thread: int | None = None
+        """The identifier of the thread that runs it, if another than the loop's."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.number} from {self.address!r}>"
+
+    @property
+    def duration(self) -> float:
+        """How long ago it was taken, in seconds."""
+        return time.monotonic() - self.since
+
+
+class Ledger:
+    """The requests in progress, and the counts of the ended ones."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting = 0
+        self._entries: dict[int, Entry] = {}
+        self._accepted = 0
+        self._ends = dict.fromkeys(Outcome, 0)
+        self._peers: Counter[bytes] = Counter()
+        self._received = self._sent = 0
+        self.exhausted = 0
+        self.draining = False
+        self.wake: Callable[[], None] | None = None
+        """Called after each end, by a loop that waits for one."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.active} in progress>"
+
+    @property
+    def active(self) -> int:
+        """How many requests are in progress."""
+        return len(self._entries)
+
+    def begin(self, request: object, address: object) -> Entry:
+        """Enter *request*, which was taken from *address*."""
+        with self._lock:
+            self._accepted += 1
+            entry = Entry(self._accepted, request, address)
+            self._entries[entry.key] = entry
+        return entry
+
+    def count_peer(self, entry: Entry) -> int:
+        """How many requests *entry*'s peer had in progress; from now on it is one more.
+
+        Zero for a peer that can't be told from others.
+        """
+        key = peer_key(entry.address)
+        if key is None:
+            return 0
+        with self._lock:
+            held = self._peers[key]
+            self._peers[key] += 1
+            entry.peer = key
+        return held
+
+    def find(self, request: object) -> Entry | None:
+        """The entry of *request*, unless it has ended."""
+        return self._entries.get(id(request))
+
+    def end(self, entry: Entry, outcome: Outcome = Outcome.COMPLETED) -> bool:
+        """End *entry* with its own outcome, or else *outcome*; false if it has ended."""
+        with self._lock:
+            if self._entries.get(entry.key) is not entry:
+                return False
+            entry.outcome = self._verdict(entry, outcome)
+            self._ends[entry.outcome] += 1
+            del self._entries[entry.key]
+            if entry.peer is not None:
+                self._peers[entry.peer] -= 1
+                if not self._peers[entry.peer]:
+                    del self._peers[entry.peer]
+            if self._waiting:
+                self._changed.notify_all()
+        wake = self.wake
+        if wake is not None:
+            wake()
+        return True
+
+    def _verdict(self, entry: Entry, outcome: Outcome) -> Outcome:
+        if entry.forced:
+            return Outcome.FORCED
+        outcome = entry.outcome or outcome
+        if self.draining and outcome in _ENDED_BY_ITSELF:
+            return Outcome.DRAINED
+        return outcome
+
+    def add_bytes(self, received: int, sent: int) -> None:
+        """Count bytes that came and went."""
+        with self._lock:
+            self._received += received
+            self._sent += sent
+
+    def entries(self) -> list[Entry]:
+        """The requests in progress, the oldest first."""
+        with self._lock:
+            return list(self._entries.values())
+
+    def force(self) -> list[Entry]:
+        """Mark all in progress as forced; returns those that weren't before."""
+        with self._lock:
+            newly = [entry for entry in self._entries.values() if not entry.forced]
+            for entry in newly:
+                entry.forced = True
+        return newly
+
+    def run_by(self, thread: int) -> list[Entry]:
+        """The requests that *thread* runs: one from within a handler, else none."""
+        return [entry for entry in self.entries() if entry.thread == thread]
+
+    def ends(self) -> dict[Outcome, int]:
+        """How many requests have ended, for each outcome."""
+        with self._lock:
+            return dict(self._ends)
+
+    def counts(self) -> dict[str, int]:
+        """Every count by its name in :class:`~netserve.core.Stats`."""
+        with self._lock:
+            return {
+                "accepted": self._accepted,
+                "active": self._accepted - sum(self._ends.values()),
+                **{outcome.name.lower(): count for outcome, count in self._ends.items()},
+                "exhausted": self.exhausted,
+                "bytes_received": self._received,
+                "bytes_sent": self._sent,
+            }
+
+    def notify(self) -> None:
+        """Let those who wait look again."""
+        with self._lock:
+            self._changed.notify_all()
+
+    def wait_for(self, condition: Callable[[], bool], until: Callable[[], float]) -> bool:
+        """Wait until *condition*, or until the monotonic time that *until* tells.
+
+        Both are asked again after each end and each :meth:`notify`. Returns
+        whether the condition holds.
+        """
+        with self._lock:
+            self._waiting += 1
+            try:
+                while not condition():
+                    left = until() - time.monotonic()
+                    if left <= 0:
+                        return False
+                    self._changed.wait(min(left, threading.TIMEOUT_MAX))
+                return True
+            finally:
+                self._waiting -= 1
+
+    def after_fork(self, kept: Entry) -> Iterable[Entry]:
+        """Keep *kept* alone, in a child process; returns the others, which the parent has."""
+        # Another thread may have held the lock, and isn't here to release it.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting = 0
+        self.wake = None
+        others = [entry for entry in self._entries.values() if entry is not kept]
+        self._entries = {kept.key: kept}
+        kept.held = False
+        return others

@@ -1,0 +1,279 @@
+"""The handler whose unit is a message, on any server.
+
+Theory of operation. The heart does no I/O: :meth:`MessageRequestHandler.feed`
+takes bytes and returns the bytes that answer them, all in one piece, so that one
+read leads to one send however many messages it brought. Answers wait in a queue,
+already framed; what empties it is the end of ``feed``, or ``flush``.
+
+Who does the I/O is seen in the constructor. On most servers it is the handler,
+within ``handle``, as with every other handler class. A server that drives messages
+(:class:`~netserve.core.MessageDriver`) does it itself, and calls the same methods.
+
+There are no deadlines here. How long a connection may be idle, or take for a
+message, is for the server to decide, which sees the time between the calls; on a
+server that blocks, it is the timeout of the socket.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable
+
+from netserve.core import DatagramRequest, Decoder, Framing, FramingError, StreamRequest, log
+from netserve.handlers._base import AddressT, BaseRequestHandler, ServerT
+from netserve.handlers._lines import Lines
+from netserve.handlers._peers import DatagramPeer, StreamPeer
+
+
+class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, AddressT, ServerT]):
+    """Gives :meth:`handle_message` each message, and sends what it returns as the answer.
+
+    On a stream, :attr:`framing` says where a message ends. On a datagram server
+    each datagram is a message, and so is each answer; there is no framing.
+
+    A handler serves one connection, or one datagram. Its methods are called one
+    at a time, and aren't to be called from other threads.
+
+    The type parameters are those of the client's address and the server; each
+    is ``Any`` unless given.
+    """
+
+    framing: Framing = Lines()
+    """How messages are framed on a stream, in both directions; by default, in lines."""
+
+    _peer: StreamPeer
+    decoder: Decoder
+    """What cuts the stream in messages; not there for a datagram."""
+
+    _decode: Callable[[bytes], list[bytes]]
+    _encode: Callable[[bytes], bytes]
+    _encode_all: Callable[[list[bytes]], bytes]
+
+    def __init__(
+        self,
+        request: StreamRequest | DatagramRequest,
+        client_address: AddressT,
+        server: ServerT,
+    ) -> None:
+        # Declared here, because pyright takes a function in the class's body for a method.
+        self.transmit: Callable[[bytes], None]
+        """Sends bytes to the client: how :meth:`flush` does it.
+
+        It is there on a server that drives messages once that has set it, and
+        on others from the beginning.
+        """
+        # Answers that aren't framed yet, which is done for all at once; and before
+        # them what is framed already.
+        self._answers: list[bytes] = []
+        self._queue: list[bytes] = []
+        self._closing = False
+        is_driven = False
+        if isinstance(request, tuple):
+            self._encode = _unframed
+            self.transmit = DatagramPeer(request[1], client_address).transmit
+        else:
+            # Looked up once, because they are called for each read and message.
+            self.decoder = self.framing.decoder()
+            self._decode = self.decoder.decode
+            self._encode = self.framing.encode
+            self._encode_all = getattr(self.framing, "encode_all", self._encode_each)
+            is_driven = bool(getattr(server, "drives_messages", False))
+            if not is_driven:
+                self._peer = StreamPeer(request, client_address)
+                self.transmit = self._peer.transmit
+        if is_driven:
+            # What the base's constructor does besides is the server's to do.
+            self.request = request
+            self.client_address = client_address
+            self.server = server
+        else:
+            super().__init__(request, client_address, server)
+
+    @property
+    def closing(self) -> bool:
+        """Whether the connection ends once everything has been sent."""
+        return self._closing
+
+    def handle_message(self, message: bytes, /) -> bytes | None:
+        """Answer *message*; a subclass must define it.
+
+        Both are without framing. None is no answer; ``b""`` is an answer, an
+        empty one. When it raises, the answers before it are sent nevertheless,
+        and the connection ends.
+        """
+        msg = f"{type(self).__name__} must define handle_message(): bytes, or None, for a message"
+        raise NotImplementedError(msg)
+
+    def handle_framing_error(self, error: FramingError, /) -> bytes | None:
+        """Called when the client's bytes are no messages; returns None.
+
+        An override may return a last answer, which is sent as it is, without
+        framing. Then the connection ends. A client that is still sending may
+        not get to read it, because TCP resets a connection that is closed with
+        unread bytes.
+
+        The messages before the fault have been handled. *error* says what is
+        wrong: also that the stream ended within a message.
+        """
+        return None
+
+    def send(self, message: bytes, /) -> None:
+        """Queue *message* as an answer, before the one that will be returned.
+
+        Raises :class:`ValueError` when :attr:`framing` can't frame it.
+        """
+        if self._answers:
+            self._frame_answers()
+        self._queue.append(self._encode(message))
+
+    def flush(self) -> None:
+        """Send now what is queued, instead of after the messages that have come."""
+        if self._answers:
+            self._frame_answers()
+        if self._queue:
+            pieces = self._queue if isinstance(self.request, tuple) else [b"".join(self._queue)]
+            # First, so that nothing is sent twice should this fail.
+            self._queue = []
+            for piece in pieces:
+                self.transmit(piece)
+
+    def close(self) -> None:
+        """End the connection once everything queued has been sent.
+
+        Messages after the present one are not handled, even if they have come.
+        """
+        self._closing = True
+        self._decode = _nothing
+
+    def setup(self) -> None:
+        """Prepare for the messages of this connection; does nothing here.
+
+        What it queues with :meth:`send` is sent before any message comes.
+        """
+
+    def handle(self) -> None:
+        """Handle the messages of this connection until it ends, or the datagram."""
+        if isinstance(self.request, tuple):
+            self._handle_datagram(self.request[0])
+        else:
+            self._handle_stream()
+
+    def finish(self) -> None:
+        """Clean up after the last message; sends what is still queued."""
+        self.flush()
+
+    def feed(self, data: bytes, /) -> bytes:
+        """Handle the messages that *data* completes; return all the answers, framed.
+
+        Raises what :meth:`handle_message` does, after the answers until then
+        have been transmitted.
+        """
+        try:
+            messages = self._decode(data)
+        except FramingError as error:
+            return self._answer(error.messages, error, logging.INFO)
+        return self._answer(messages)
+
+    def end_of_input(self) -> bytes:
+        """Take the end of what the client sends; return what is to be sent after it.
+
+        A message that it has only half sent is for :meth:`handle_framing_error`.
+        """
+        messages: list[bytes] = []
+        fault = None
+        if not self._closing:
+            try:
+                messages = self.decoder.end()
+            except FramingError as error:
+                messages, fault = error.messages, error
+        # The peer has left within a message, as peers do.
+        answers = self._answer(messages, fault, logging.DEBUG)
+        self.close()
+        return answers
+
+    def _answer(
+        self, messages: list[bytes], fault: FramingError | None = None, level: int = logging.NOTSET
+    ) -> bytes:
+        """Handle *messages*, then the *fault* behind them; return what is to be sent."""
+        answers = self._answers
+        handle = self.handle_message
+        try:
+            if len(messages) == 1 and fault is None:
+                # What a client sends that waits for its answer.
+                answer = handle(messages[0])
+                if answer is not None:
+                    if not self._queue:
+                        return self._encode(answer)
+                    answers.append(answer)
+                messages = []
+            for message in messages:
+                answer = handle(message)
+                if answer is not None:
+                    answers.append(answer)
+                if self._closing:
+                    break
+            else:
+                if fault is not None:
+                    self._refuse(fault, level)
+            if answers and not self._queue:
+                # The common case, in which nothing has been framed yet.
+                framed = self._encode_all(answers)
+                answers.clear()
+                return framed
+            self._frame_answers()
+        except BaseException:
+            # The error is worth more than one that it causes in sending, or than
+            # an answer behind it that can't be framed.
+            with contextlib.suppress(ValueError):
+                self._frame_answers()
+            with contextlib.suppress(OSError):
+                self.flush()
+            raise
+        pieces, self._queue = self._queue, []
+        return b"".join(pieces)
+
+    def _encode_each(self, messages: list[bytes]) -> bytes:
+        """All *messages*, framed one after the other."""
+        return b"".join(map(self._encode, messages))
+
+    def _frame_answers(self) -> None:
+        """Frame the answers that wait; those before one that can't be are kept."""
+        answers = self._answers.copy()
+        self._answers.clear()
+        for answer in answers:
+            self._queue.append(self._encode(answer))
+
+    def _refuse(self, fault: FramingError, level: int) -> None:
+        """End the connection for a *fault* of the client's, which a record at *level* tells."""
+        log.log(level, "%r broke the framing: %s", self.client_address, fault)
+        self.close()
+        answer = self.handle_framing_error(fault)
+        if answer is not None:
+            self._frame_answers()
+            self._queue.append(answer)
+
+    def _handle_stream(self) -> None:
+        self.flush()
+        while not self._closing:
+            data = self._peer.receive()
+            answers = self.feed(data) if data else self.end_of_input()
+            if answers:
+                self.transmit(answers)
+
+    def _handle_datagram(self, data: bytes) -> None:
+        try:
+            if not self._closing:
+                answer = self.handle_message(data)
+                if answer is not None:
+                    self.send(answer)
+        finally:
+            self.flush()
+
+
+def _nothing(_data: bytes, /) -> list[bytes]:
+    """The decoder's part once the connection is to end."""
+    return []
+
+
+def _unframed(message: bytes, /) -> bytes:
+    """The framing of a datagram."""
+    return message

@@ -1,0 +1,58 @@
+"""netserve.servers: ready-made servers, each a transport with a mix-in in front.
+
+Their names are made as those of ``socketserver`` are, and their defaults are
+those of ``netserve.transports`` and ``netserve.concurrency``. Those with
+processes are absent where the platform can't fork, and the Unix ones where it has
+no such sockets.
+"""
+
+import os
+import socket
+
+from netserve.servers._multiplexing import MultiplexingTCPServer, MultiplexingUDPServer
+from netserve.servers._threads import (
+    ThreadingTCPServer,
+    ThreadingUDPServer,
+    ThreadPoolTCPServer,
+    ThreadPoolUDPServer,
+)
+
+__all__ = [
+    "MultiplexingTCPServer",
+    "MultiplexingUDPServer",
+    "ThreadPoolTCPServer",
+    "ThreadPoolUDPServer",
+    "ThreadingTCPServer",
+    "ThreadingUDPServer",
+]
+
+if hasattr(os, "fork"):
+    from netserve.servers._forking import ForkingTCPServer, ForkingUDPServer
+
+    __all__ += ["ForkingTCPServer", "ForkingUDPServer"]
+
+if hasattr(socket, "AF_UNIX"):
+    from netserve.servers._unix import (
+        MultiplexingUnixDatagramServer,
+        MultiplexingUnixStreamServer,
+        ThreadingUnixDatagramServer,
+        ThreadingUnixStreamServer,
+        ThreadPoolUnixDatagramServer,
+        ThreadPoolUnixStreamServer,
+    )
+
+    __all__ += [
+        "MultiplexingUnixDatagramServer",
+        "MultiplexingUnixStreamServer",
+        "ThreadPoolUnixDatagramServer",
+        "ThreadPoolUnixStreamServer",
+        "ThreadingUnixDatagramServer",
+        "ThreadingUnixStreamServer",
+    ]
+    if hasattr(os, "fork"):
+        from netserve.servers._forking_unix import (
+            ForkingUnixDatagramServer,
+            ForkingUnixStreamServer,
+        )
+
+        __all__ += ["ForkingUnixDatagramServer", "ForkingUnixStreamServer"]

@@ -1,0 +1,12 @@
+"""The combinations that need both ``fork`` and Unix domain sockets."""
+
+from netserve.concurrency import ForkingMixIn
+from netserve.transports import UnixDatagramServer, UnixStreamServer
+
+
+class ForkingUnixStreamServer(ForkingMixIn, UnixStreamServer):
+    """A Unix stream server that handles each connection in a process of its own."""
+
+
+class ForkingUnixDatagramServer(ForkingMixIn, UnixDatagramServer):
+    """A Unix datagram server that handles each datagram in a process of its own."""
