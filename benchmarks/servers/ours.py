@@ -1,0 +1,173 @@
+"""netserve's servers: one row for each way of running a request.
+
+A mix-in or handler that the installed netserve doesn't have yet leaves its row
+out; ``benchmarks.entries`` knows of each what it needs, and reports it absent.
+"""
+
+import http.server
+from typing import Any
+
+import netserve.concurrency
+import netserve.handlers
+from benchmarks.application import WebHandler, answer_dns, serve_redis
+from benchmarks.service import (
+    BACKLOG,
+    MAX_LINE,
+    answer,
+    arguments,
+    serve_until_signal,
+)
+from netserve.concurrency import ForkingMixIn, ThreadingMixIn
+from netserve.handlers import BaseRequestHandler, StreamRequestHandler
+from netserve.transports import TCPServer, UDPServer
+
+
+class Echo(StreamRequestHandler):
+    """Answers lines until the client closes."""
+
+    disable_nagle_algorithm = True
+
+    def handle(self) -> None:
+        """Read, answer, and so on."""
+        readline, write = self.rfile.readline, self.wfile.write
+        while (line := readline(MAX_LINE)).endswith(b"\n"):
+            write(line.upper())
+
+
+class Once(StreamRequestHandler):
+    """Answers one line."""
+
+    def handle(self) -> None:
+        """Read, answer."""
+        self.wfile.write(self.rfile.readline(MAX_LINE).upper())
+
+
+class Mix(StreamRequestHandler):
+    """Answers lines, some of them late."""
+
+    disable_nagle_algorithm = True
+
+    def handle(self) -> None:
+        """Read, answer, and so on."""
+        while (line := self.rfile.readline(MAX_LINE)).endswith(b"\n"):
+            self.wfile.write(answer(line))
+
+
+class Redis(StreamRequestHandler):
+    """A small Redis."""
+
+    disable_nagle_algorithm = True
+    values: dict[bytes, bytes] = {}  # noqa: RUF012 shared by all connections
+
+    def handle(self) -> None:
+        """Answer commands until the client closes."""
+        serve_redis(self.rfile, self.wfile, self.values)
+
+
+class Datagram(BaseRequestHandler):
+    """Answers a datagram."""
+
+    def handle(self) -> None:
+        """Send it back in upper case."""
+        data, answers = self.request
+        answers.sendto(data.upper(), self.client_address)
+
+
+class Names(BaseRequestHandler):
+    """A small name server."""
+
+    def handle(self) -> None:
+        """Answer the question."""
+        data, answers = self.request
+        answers.sendto(answer_dns(data), self.client_address)
+
+
+class Threads(ThreadingMixIn):
+    """Threads that nobody waits for, as the standard library's have it here."""
+
+    daemon_threads = True
+
+
+class Forks(ForkingMixIn):
+    """As many processes as the load needs; with the default of 40 it would stand still."""
+
+    max_children = 100
+
+
+HANDLERS: dict[str, Any] = {
+    "echo": Echo, "once": Once, "mix": Mix, "resp": Redis,
+    "udp": Datagram, "dns": Names, "http": WebHandler,
+}  # fmt: skip
+
+# What runs a request; the mix-ins that may be absent are looked up by name.
+MIXINS: dict[str, type] = {"sync": object, "threading": Threads, "forking": Forks}
+for variant, name in [("threadpool", "ThreadPoolMixIn"), ("multiplexing", "MultiplexingMixIn")]:
+    if hasattr(netserve.concurrency, name):
+        # As many workers as the other frameworks have for what blocks.
+        MIXINS[variant] = type(name, (getattr(netserve.concurrency, name),), {"max_workers": 64})
+
+# The handler of the multiplexing server; any server runs it.
+MESSAGES: dict[str, Any] = {}
+if hasattr(netserve.handlers, "MessageRequestHandler"):
+    MessageRequestHandler: Any = netserve.handlers.MessageRequestHandler
+
+    class Message(MessageRequestHandler):  # type: ignore[misc] # Any, until all have the name
+        """Answers one line after the other."""
+
+        disable_nagle_algorithm = True
+
+        def handle_message(self, message: bytes) -> bytes | None:
+            """Return it in upper case."""
+            return message.upper()
+
+    class OneMessage(Message):
+        """Answers one line; the server, finding no more to read, closes."""
+
+        def handle_message(self, message: bytes) -> bytes | None:
+            """Return it in upper case, as the last one."""
+            self.close()
+            return message.upper()
+
+    class MixedMessage(Message):
+        """Answers lines, some of them late."""
+
+        def handle_message(self, message: bytes) -> bytes | None:
+            """Return it in upper case, after blocking when it is marked."""
+            return answer(message)
+
+    MESSAGES = {"echo": Message, "once": OneMessage, "mix": MixedMessage, "udp": Message}
+
+
+def build(variant: str, service: str) -> tuple[Any, Any]:
+    """Return the server class and the handler of a row."""
+    if variant == "multiplexing":
+        handlers = MESSAGES
+    elif variant == "messages":
+        handlers, variant = MESSAGES, "threading"
+    else:
+        handlers = HANDLERS
+    mixin = MIXINS[variant]
+    transport: Any = TCPServer
+    if service == "http":
+        transport = http.server.HTTPServer
+    elif service in {"udp", "dns"}:
+        transport = UDPServer
+    bases = (transport,) if mixin is object else (mixin, transport)
+    return type(
+        "Server", bases, {"request_queue_size": BACKLOG, "max_connections": None}
+    ), handlers[service]
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    variant, service = arguments(
+        "sync", "threading", "forking", "threadpool", "messages", "multiplexing",
+        services=tuple(HANDLERS),
+    )  # fmt: skip
+    server_class, handler = build(variant, service)
+    with server_class(("127.0.0.1", 0), handler) as server:
+        serve_until_signal(server.serve_forever, server.shutdown, server.server_address[1])
+
+
+if __name__ == "__main__":
+    main()
