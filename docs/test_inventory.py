@@ -44,7 +44,7 @@ ORIGINAL = {
     ],
     "DatagramRequestHandler": ["rfile", "wfile", "packet", "socket", "setup", "finish"],
 }  # fmt: skip
-PACKAGES = ["core", "transports", "concurrency", "handlers", "socketserver", "cli"]
+PACKAGES = ["core", "transports", "concurrency", "handlers", "socketserver", "servers", "cli"]
 
 
 @pytest.fixture(scope="module")

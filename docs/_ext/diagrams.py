@@ -41,13 +41,14 @@ class Box(NamedTuple):
         return self.x + dx * scale, self.y + dy * scale
 
 
-# Wide enough for two columns on a telephone.
+# As wide as the text of a page on a telephone.
 _STATES = {
-    State.CREATED: (60, 60),
-    State.BOUND: (190, 60),
-    State.SERVING: (320, 60),
-    State.STOPPED: (320, 200),
-    State.CLOSED: (125, 200),
+    State.CREATED: (44, 60),
+    State.BOUND: (148, 60),
+    State.SERVING: (252, 60),
+    State.DRAINING: (334, 150),
+    State.STOPPED: (252, 240),
+    State.CLOSED: (96, 240),
 }
 
 
@@ -102,7 +103,7 @@ class LifecycleDiagram(Directive):
 
     def run(self) -> Sequence[nodes.Node]:
         """The diagram, and the same as a list."""
-        boxes = {state: Box(state.value, *_STATES[state], width=84) for state in State}
+        boxes = {state: Box(state.value, *_STATES[state], width=78) for state in State}
         paths = []
         for state, following in TRANSITIONS.items():
             for other in sorted(following, key=str):
@@ -119,7 +120,7 @@ class LifecycleDiagram(Directive):
                 both_ways = state in TRANSITIONS[other]
                 paths.append(curve(here, there, 38 if passes_a_box else 8 * both_ways))
         title = "The states of a server; the list below says the same"
-        svg = draw(boxes.values(), paths, (380, 240), title)
+        svg = draw(boxes.values(), paths, (380, 280), title)
         moves = nodes.bullet_list()
         for state, following in TRANSITIONS.items():
             then = ", ".join(other.value for other in State if other in following)

@@ -30,6 +30,7 @@ PACKAGES = [
     "netserve.concurrency",
     "netserve.handlers",
     "netserve.socketserver",
+    "netserve.servers",
     "netserve.cli",
 ]
 _TYPE_VARIABLES = (typing.TypeVar, typing_extensions.TypeVar)
