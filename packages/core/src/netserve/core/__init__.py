@@ -27,6 +27,7 @@ from netserve.core._logs import log
 from netserve.core._loop import Loop
 from netserve.core._messages import MessageDriver, MessageHandler
 from netserve.core._mixin import ServerMixIn
+from netserve.core._opening import Opening, Wait, finish_opening
 from netserve.core._outcome import Outcome, Stats
 from netserve.core._protocols import ForkHooks, RequestHooks
 from netserve.core._requests import end_request, report_error, run_request
@@ -73,6 +74,7 @@ __all__ = [
     "MessageHandler",
     "MixInOrderError",
     "NetserveError",
+    "Opening",
     "Outcome",
     "Overload",
     "PeerError",
@@ -88,10 +90,12 @@ __all__ = [
     "UnixAddress",
     "UnixPath",
     "UnnamedPeerError",
+    "Wait",
     "Waker",
     "admit",
     "admit_peer",
     "end_request",
+    "finish_opening",
     "log",
     "may_follow",
     "needs_no_interval",

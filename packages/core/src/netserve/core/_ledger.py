@@ -36,6 +36,7 @@ class Entry:
         "held",
         "key",
         "number",
+        "opening",
         "outcome",
         "peer",
         "request",
@@ -73,6 +74,9 @@ class Entry:
 
         self.forced: bool = False
         """Whether it was shut at the end of a drain."""
+
+        self.opening: bool = False
+        """Whether its connection is being opened, before its handler begins."""
 
         self.thread: int | None = None
         """The identifier of the thread that runs it, if another than the loop's."""

@@ -438,8 +438,10 @@ class Lifecycle(Supervision[RequestT, AddressT]):
         return True
 
     def _ns_end_input(self, entry: Entry) -> None:
-        with suppress(OSError):
-            self.end_input(entry.handle)
+        # An opening needs its peer's answers; the input ends when it is over.
+        if not entry.opening:
+            with suppress(OSError):
+                self.end_input(entry.handle)
 
     def _ns_force(self) -> None:
         """Shut every request in progress in both directions."""

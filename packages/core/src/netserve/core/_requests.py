@@ -35,6 +35,8 @@ def run_request(
         entry.thread = threading.get_ident()
     outcome = Outcome.FAILED
     try:
+        if supervision is not None:
+            client_address = supervision.open_and_wait(request, client_address)
         server.finish_request(request, client_address)
     except Exception:
         outcome = report_error(server, request, client_address)

@@ -9,6 +9,8 @@ nothing, which is right for requests that have no connection.
 import errno
 import logging
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from typing import Final, Generic
 
@@ -16,6 +18,7 @@ from netserve.core._deadlines import Deadline
 from netserve.core._errors import DeadlineError, PeerError
 from netserve.core._ledger import Entry, Ledger
 from netserve.core._logs import access_log, log
+from netserve.core._opening import Opening, finish_opening
 from netserve.core._outcome import Outcome
 from netserve.core._types import AddressT, RequestT
 
@@ -61,6 +64,17 @@ class Supervision(Generic[RequestT, AddressT]):
     def requests_in_progress(self) -> Ledger:
         """The table of the requests that were taken and haven't ended."""
         return self._ns_ledger
+
+    def open_request(self, request: RequestT, client_address: AddressT) -> Opening[AddressT] | None:
+        """What has to happen on *request* before its handler may begin; None, here, for nothing.
+
+        An override returns a generator that never blocks, and yields a
+        :class:`~netserve.core.Wait` where it has to wait for the peer. It returns
+        the address that the handler is to see. What it raises ends the request,
+        as if the handler had raised it. Called where the request runs: in its
+        thread or process, or in the loop that has many connections.
+        """
+        return None
 
     def end_input(self, request: RequestT) -> None:
         """Let the handler of *request* read to the end of what is there, and no further.
@@ -155,6 +169,31 @@ class Supervision(Generic[RequestT, AddressT]):
             extra=self._ns_extra(self._ns_ledger.find(request), client_address),
         )
 
+    def open_and_wait(self, request: RequestT, client_address: AddressT) -> AddressT:
+        """See :meth:`open_request` through, and block meanwhile.
+
+        Returns the address that the handler is to see.
+        """
+        opening = self.open_request(request, client_address)
+        if opening is None:
+            return client_address
+        entry = self._ns_ledger.find(request)
+        if entry is None:
+            return finish_opening(opening, _descriptor(request))
+        entry.opening = True
+        address = finish_opening(opening, _descriptor(request))
+        self.request_opened(entry, address)
+        return address
+
+    def request_opened(self, entry: Entry, address: AddressT) -> None:
+        """Note that *entry*'s opening is over, and that its client's address is *address*."""
+        entry.address = address
+        entry.opening = False
+        if self._ns_ledger.draining:
+            # The drain has left it alone until now.
+            with suppress(OSError):
+                self.end_input(entry.handle)
+
     def request_ended(self, entry: Entry, outcome: Outcome = Outcome.COMPLETED) -> None:
         """End *entry* in the ledger, with its own outcome or else *outcome*.
 
@@ -182,6 +221,12 @@ class Supervision(Generic[RequestT, AddressT]):
             "handler": getattr(self, "RequestHandlerClass", None),
             "duration": None if entry is None else entry.duration,
         }
+
+
+def _descriptor(request: object) -> int:
+    """The descriptor of a connection."""
+    fileno: Callable[[], int] = request.fileno  # type: ignore[attr-defined]  # only streams open
+    return fileno()
 
 
 def expired(request: object) -> Deadline | None:
