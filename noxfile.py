@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nox
 
@@ -21,18 +22,27 @@ PEERS = ["uvloop", "gevent", "twisted", "tornado", "trio", "anyio", "easynetwork
 PROGRAMS = ["django", "dnslib", "prometheus-client", "werkzeug"]  # run by tests/test_programs.py
 
 
+def declared(package: str) -> dict[str, Any]:
+    """The table ``project`` of *package*'s pyproject.toml."""
+    return nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml")["project"]
+
+
 def siblings(package: str) -> list[str]:
     """The packages of this repository that *package* declares as requirements."""
-    project = nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml")["project"]
-    names = [requirement.split(">")[0] for requirement in project["dependencies"]]
+    names = [requirement.split(">")[0] for requirement in declared(package)["dependencies"]]
     return [name for name in PACKAGES if f"netserve-{name}" in names]
 
 
+def extras(package: str) -> list[str]:
+    """What *package* can make use of if it is there."""
+    optional = declared(package).get("optional-dependencies", {})
+    return [requirement for group in optional.values() for requirement in group]
+
+
 def install_from_source(session: nox.Session) -> None:
-    """Install every package in place."""
-    session.install(
-        *(part for name in PACKAGES for part in ("--editable", str(ROOT / "packages" / name)))
-    )
+    """Install every package in place, with what it can make use of."""
+    for name in PACKAGES:
+        session.install("--editable", str(ROOT / "packages" / name), *extras(name))
 
 
 def build(session: nox.Session, folder: Path, *packages: str) -> list[str]:
@@ -104,6 +114,7 @@ def packages(session: nox.Session, package: str) -> None:
     session.run(python, "-m", "pip", "check", external=True)
     session.run(
         python, "-m", "pip", "install", "-q", CHECKERS[0], "pytest", "pytest-timeout", "hypothesis",
+        *extras(package),
         external=True,
     )  # fmt: skip
     session.run(python, "-m", "pytest", f"packages/{package}/tests", external=True)
@@ -122,7 +133,7 @@ def typing(session: nox.Session) -> None:
     """Check what four type checkers accept and refuse, against the built wheels."""
     wheels = build(session, Path(session.create_tmp()) / "dist", *PACKAGES)
     session.install("--force-reinstall", *wheels)
-    session.install(*CHECKERS)
+    session.install(*CHECKERS, *(extra for name in PACKAGES for extra in extras(name)))
     session.run("python", "typing_tests/check.py", *session.posargs)
 
 

@@ -44,7 +44,16 @@ ORIGINAL = {
     ],
     "DatagramRequestHandler": ["rfile", "wfile", "packet", "socket", "setup", "finish"],
 }  # fmt: skip
-PACKAGES = ["core", "transports", "concurrency", "handlers", "socketserver", "servers", "cli"]
+PACKAGES = [
+    "core",
+    "transports",
+    "concurrency",
+    "handlers",
+    "socketserver",
+    "servers",
+    "metrics",
+    "cli",
+]
 
 
 @pytest.fixture(scope="module")

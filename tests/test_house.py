@@ -24,9 +24,11 @@ LEAVES = {
     "transports": ["transports"],
     "concurrency": ["concurrency"],
     "handlers": ["handlers"],
-    "netserve": ["cli", "servers", "socketserver"],
+    "netserve": ["cli", "metrics", "servers", "socketserver"],
 }
 MODULES = [f"netserve.{leaf}" for leaves in LEAVES.values() for leaf in leaves]
+
+EXTRAS = {"netserve": {"metrics"}}
 
 # What each package may import of the others.
 MAY_IMPORT = {
@@ -129,7 +131,7 @@ def test_requirements_are_siblings_and_few_others(package: str) -> None:
     names = {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
     others = {name for name in names if not name.startswith("netserve")}
     assert others == ({"click"} if package == "netserve" else {"typing-extensions"})
-    assert "optional-dependencies" not in project(package)
+    assert project(package).get("optional-dependencies", {}).keys() == EXTRAS.get(package, set())
 
 
 @pytest.mark.parametrize("package", LEAVES)

@@ -36,7 +36,16 @@ LIMITS = HERE.parent / "docs" / "typing_limits.rst"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 MODULES = [
     f"netserve.{leaf}"
-    for leaf in ["core", "transports", "concurrency", "handlers", "socketserver", "servers", "cli"]
+    for leaf in [
+        "core",
+        "transports",
+        "concurrency",
+        "handlers",
+        "socketserver",
+        "servers",
+        "metrics",
+        "cli",
+    ]
 ]
 
 MARK = re.compile(r"\s*# E (?P<name>[\w-]+)(?: \((?P<checker>\w+)\))?: (?P<words>.+)")

@@ -31,6 +31,7 @@ PACKAGES = [
     "netserve.handlers",
     "netserve.socketserver",
     "netserve.servers",
+    "netserve.metrics",
     "netserve.cli",
 ]
 _TYPE_VARIABLES = (typing.TypeVar, typing_extensions.TypeVar)
