@@ -24,7 +24,8 @@ PROGRAMS = ["django", "dnslib", "prometheus-client", "werkzeug"]  # run by tests
 
 def declared(package: str) -> dict[str, Any]:
     """The table ``project`` of *package*'s pyproject.toml."""
-    return nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml")["project"]
+    table: dict[str, Any] = nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml")
+    return dict(table["project"])
 
 
 def siblings(package: str) -> list[str]:
