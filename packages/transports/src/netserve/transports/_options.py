@@ -165,8 +165,9 @@ def set_all(socket: _socket.socket, settings: Iterable[tuple[str, Setting]]) -> 
     for name, (level, option, value) in settings:
         try:
             socket.setsockopt(level, option, value)
-        except (OSError, OverflowError) as error:
-            number = getattr(error, "errno", errno.EINVAL)
-            reason = getattr(error, "strerror", None) or str(error)
+        except (OSError, OverflowError, TypeError) as error:
+            number, reason = errno.EINVAL, "out of range"
+            if isinstance(error, OSError):
+                number, reason = error.errno, error.strerror
             msg = f"socket_options: the system refuses {name}, as {value} ({reason})"
             raise OSError(number, msg) from error
