@@ -28,13 +28,6 @@ class UDP6Server(DatagramServer):
     address_family = socket.AF_INET6
 
 
-@pytest.fixture(autouse=True)
-def _no_reverse_lookups(monkeypatch):
-    """No address is turned into a name."""
-    for name in ["getfqdn", "gethostbyaddr", "getnameinfo"]:
-        monkeypatch.setattr(socket, name, pytest.fail)
-
-
 def seen_by_tcp(server, family, host):
     """The address that a handler of *server* sees of a client which connects to *host*."""
     seen = []

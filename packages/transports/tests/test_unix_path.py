@@ -260,10 +260,16 @@ def test_a_socket_that_goes_while_it_is_looked_at_is_none(kind, path, monkeypatc
 
 
 RACER = """
-import socket, sys
+import socket, sys, time
 from netserve import transports
 
-kind, path = getattr(transports, sys.argv[1]), sys.argv[2]
+class Slow(getattr(transports, sys.argv[1])):
+    # Others look while it is bound and doesn't answer yet.
+    def server_activate(self):
+        time.sleep(0.005)
+        super().server_activate()
+
+kind, path = Slow, sys.argv[2]
 print("ready", flush=True)
 for line in sys.stdin:
     try:

@@ -17,7 +17,7 @@ class TCPServer(transports.TCPServer, BaseServer[StreamRequest, InetAddress]):
 
     request_queue_size = 5
     allow_reuse_address = False
-    dual_stack = None
+    dual_stack: bool | None = None
 
     # A family is stated, not found out; addresses are the system's; a path stays.
     _ns_as_cpython = True
@@ -35,6 +35,6 @@ class UDPServer(transports.UDPServer, _Base):
     # Not TCPServer's: a program that switches reuse on there means streams.
     allow_reuse_address = False
     allow_reuse_port = False
-    dual_stack = None
+    dual_stack: bool | None = None
 
     _ns_as_cpython = True
