@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +30,17 @@ def _ctrl_c_is_heard() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_address_is_turned_into_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail whatever asks for the name of an address: it may take half a minute."""
+
+    def refuse(*arguments: object) -> str:
+        raise AssertionError(f"a reverse lookup of {arguments}")
+
+    for name in ("getfqdn", "gethostbyaddr", "getnameinfo"):
+        monkeypatch.setattr(socket, name, refuse)
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,7 @@ from netserve.core._logs import log
 from netserve.core._loop import Loop
 from netserve.core._messages import MessageDriver, MessageHandler
 from netserve.core._mixin import ServerMixIn
+from netserve.core._notify import sd_notify
 from netserve.core._opening import Opening, Wait, finish_opening
 from netserve.core._outcome import Outcome, Stats
 from netserve.core._protocols import ForkHooks, RequestHooks
@@ -102,4 +103,5 @@ __all__ = [
     "peer_key",
     "report_error",
     "run_request",
+    "sd_notify",
 ]

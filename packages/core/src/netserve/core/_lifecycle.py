@@ -28,6 +28,7 @@ from netserve.core._errors import StateError
 from netserve.core._ledger import Entry
 from netserve.core._logs import log
 from netserve.core._loop import Loop
+from netserve.core._notify import sd_notify
 from netserve.core._outcome import Stats
 from netserve.core._signals import stop_signals
 from netserve.core._state import State, may_follow
@@ -270,20 +271,32 @@ class Lifecycle(Supervision[RequestT, AddressT]):
         drains as :meth:`stop` does, with *grace* in seconds (default:
         :attr:`grace`); the second ends the grace at once. The old handlers are
         restored; a signal that the process was started to ignore stays ignored.
-        The server is closed when it returns.
+        The server is closed when it returns. A systemd that asks for it is told
+        ``READY=1`` once clients can connect, and ``STOPPING=1`` when the end
+        begins (see :func:`sd_notify`).
 
         Raises :class:`RuntimeError` outside the main thread, and
         :class:`ValueError` for a negative grace.
         """
         patience = self._ns_checked(grace)
+        # The signal handler may interrupt the main program between any two steps.
+        told: list[str] = []
+
+        def tell_of_the_end() -> None:
+            if not told:
+                told.append("STOPPING=1")
+                sd_notify(*told)
 
         def asked(times: int) -> None:
+            tell_of_the_end()
             self._ns_wind_down(patience if times == 1 else 0)
 
         try:
             with stop_signals(asked):
                 self._ns_start_up()
+                sd_notify("READY=1")
                 self.serve_forever()
+                tell_of_the_end()
                 # What a mere shutdown() has left behind.
                 self._ns_wind_down(patience)
         finally:

@@ -1,25 +1,40 @@
 """netserve.transports: where requests come from.
 
 The four servers of the original reference, and the bases for families that it
-doesn't have. The Unix domain servers are absent where the platform has no
-such sockets.
+doesn't have; how they are given addresses, inherited sockets and socket options. The
+Unix domain servers are absent where the platform has no such sockets.
 """
 
 import socket
 
+from netserve.transports._addresses import ParsedAddress, parse_address
+from netserve.transports._credentials import PeerCredentials, peer_credentials
 from netserve.transports._datagram import DatagramServer, UDPServer
+from netserve.transports._options import SocketOptions
 from netserve.transports._socket_server import SocketServer
 from netserve.transports._stream import StreamServer, TCPServer
+from netserve.transports._systemd import ActivationError
 
 __all__ = [
+    "ActivationError",
     "DatagramServer",
+    "ParsedAddress",
+    "PeerCredentials",
+    "SocketOptions",
     "SocketServer",
     "StreamServer",
     "TCPServer",
     "UDPServer",
+    "parse_address",
+    "peer_credentials",
 ]
 
 if hasattr(socket, "AF_UNIX"):
-    from netserve.transports._unix import UnixDatagramServer, UnixStreamServer
+    from netserve.transports._unix import (
+        UnixDatagramServer,
+        UnixServer,
+        UnixStreamServer,
+        UnnamedPeer,
+    )
 
-    __all__ += ["UnixDatagramServer", "UnixStreamServer"]
+    __all__ += ["UnixDatagramServer", "UnixServer", "UnixStreamServer", "UnnamedPeer"]
