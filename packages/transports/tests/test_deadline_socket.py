@@ -104,9 +104,12 @@ def connect():
 
 
 @contextlib.contextmanager
-def expires(deadline, seconds):
-    """A span that *deadline*, which is of *seconds*, ends in time: to 10 % or 100 ms."""
-    began = time.monotonic()
+def expires(deadline, seconds, began=None):
+    """A span that *deadline*, which is of *seconds*, ends in time: to 10 % or 100 ms.
+
+    It counts from *began*, which is now unless given.
+    """
+    began = began or time.monotonic()
     with pytest.raises(DeadlineError, match=f"the {deadline.value} deadline of {seconds:g} s"):
         yield
     elapsed = time.monotonic() - began
@@ -413,8 +416,9 @@ def test_the_whole_life_is_limited(connect, clock, operation):
 @receiving
 def test_the_end_of_a_life_ends_a_wait(connect, operation):
     """In real time: the wait is cut when the time is over."""
+    began = time.monotonic()
     connection, _ = connect(idle=PATIENCE, connection=0.15)
-    with expires(Deadline.CONNECTION, 0.15):
+    with expires(Deadline.CONNECTION, 0.15, began):
         operation(connection)
 
 

@@ -168,6 +168,6 @@ def set_all(socket: _socket.socket, settings: Iterable[tuple[str, Setting]]) -> 
         except (OSError, OverflowError, TypeError) as error:
             number, reason = errno.EINVAL, "out of range"
             if isinstance(error, OSError):
-                number, reason = error.errno, error.strerror
+                number, reason = error.errno or number, error.strerror or reason
             msg = f"socket_options: the system refuses {name}, as {value} ({reason})"
             raise OSError(number, msg) from error
