@@ -93,6 +93,16 @@ def test_a_socket_of_ipv6_fits_too():
                 assert address == client.getsockname()[:2]
 
 
+def test_a_dual_stack_that_was_made_elsewhere_has_plain_addresses():
+    """As systemd makes one for a port alone."""
+    given = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    with TCPServer.from_socket(given, shout) as server:
+        with socket.create_connection(("127.0.0.1", server.server_address[1])) as client:
+            request, address = server.get_request()
+            request.close()
+            assert address == client.getsockname()
+
+
 def test_a_socket_of_the_programs_own_class_is_kept():
     """As one for TLS is."""
 
