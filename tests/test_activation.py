@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PROGRAM = ROOT / "examples" / "activated_server.py"
+PROGRAM = ROOT / "examples" / "activated.py"
 PATIENCE = 20
 
 
