@@ -409,6 +409,23 @@ def test_a_server_that_cannot_be_made_closes_the_socket(passed, monkeypatch):
     assert first.fileno() == -1
 
 
+@posix
+def test_what_was_passed_is_read_at_the_first_call(monkeypatch):
+    """The environment is clear then, and children don't inherit the descriptors."""
+    made = socket.create_server(("127.0.0.1", 0)).detach()
+    os.set_inheritable(made, True)
+    monkeypatch.setattr("netserve.transports._systemd._FIRST", made)
+    monkeypatch.setattr("netserve.transports._socket_server.passed_sockets", PassedSockets())
+    for name, value in [("PID", str(os.getpid())), ("FDS", "1"), ("FDNAMES", "web")]:
+        monkeypatch.setenv(f"LISTEN_{name}", value)
+    with TCPServer.from_systemd(shout) as server:
+        assert server.fileno() == made
+        assert not os.get_inheritable(made)
+        assert "LISTEN_FDS" not in os.environ
+        with pytest.raises(ActivationError, match="there is none"):
+            TCPServer.from_systemd(shout)
+
+
 ACTIVATED = (
     SHOUT
     + """
