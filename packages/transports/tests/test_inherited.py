@@ -93,6 +93,16 @@ def test_a_socket_of_ipv6_fits_too():
                 assert address == client.getsockname()[:2]
 
 
+def test_a_dual_stack_that_was_made_elsewhere_has_plain_addresses():
+    """As systemd makes one for a port alone."""
+    given = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    with TCPServer.from_socket(given, shout) as server:
+        with socket.create_connection(("127.0.0.1", server.server_address[1])) as client:
+            request, address = server.get_request()
+            request.close()
+            assert address == client.getsockname()
+
+
 def test_a_socket_of_the_programs_own_class_is_kept():
     """As one for TLS is."""
 
@@ -397,6 +407,23 @@ def test_a_server_that_cannot_be_made_closes_the_socket(passed, monkeypatch):
     with pytest.raises(RuntimeError, match="refused"):
         Refused.from_systemd(print, "web")
     assert first.fileno() == -1
+
+
+@posix
+def test_what_was_passed_is_read_at_the_first_call(monkeypatch):
+    """The environment is clear then, and children don't inherit the descriptors."""
+    made = socket.create_server(("127.0.0.1", 0)).detach()
+    os.set_inheritable(made, True)
+    monkeypatch.setattr("netserve.transports._systemd._FIRST", made)
+    monkeypatch.setattr("netserve.transports._socket_server.passed_sockets", PassedSockets())
+    for name, value in [("PID", str(os.getpid())), ("FDS", "1"), ("FDNAMES", "web")]:
+        monkeypatch.setenv(f"LISTEN_{name}", value)
+    with TCPServer.from_systemd(shout) as server:
+        assert server.fileno() == made
+        assert not os.get_inheritable(made)
+        assert "LISTEN_FDS" not in os.environ
+        with pytest.raises(ActivationError, match="there is none"):
+            TCPServer.from_systemd(shout)
 
 
 ACTIVATED = (

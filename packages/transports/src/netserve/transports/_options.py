@@ -166,7 +166,8 @@ def set_all(socket: _socket.socket, settings: Iterable[tuple[str, Setting]]) -> 
         try:
             socket.setsockopt(level, option, value)
         except (OSError, OverflowError, TypeError) as error:
-            number, reason = errno.EINVAL, "out of range"
+            number: int | None = errno.EINVAL
+            reason: str | None = "out of range"
             if isinstance(error, OSError):
                 number, reason = error.errno or number, error.strerror or reason
             msg = f"socket_options: the system refuses {name}, as {value} ({reason})"
