@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from netserve.core import BaseServer, State, Waker
-from netserve.core._signals import stop_signals
+from netserve.core._signals import heard_signals
 
 PATIENCE = 20  # seconds until a test gives up; none waits so long unless it fails
 
@@ -141,7 +141,7 @@ def heard():
 def test_two_signals_are_told_and_the_next_does_what_it_did(heard, sent):
     """The first and the second, of either kind, are counted; a third isn't heard."""
     times = []
-    with stop_signals(times.append):
+    with heard_signals(times.append):
         for name in sent:
             signal.raise_signal(getattr(signal, f"SIG{name}"))
         assert times == [1, 2]
@@ -155,7 +155,7 @@ def test_two_signals_are_told_and_the_next_does_what_it_did(heard, sent):
 def test_the_old_handlers_are_back_when_the_second_is_told(heard):
     """What the second one asks for may take its time; a third isn't kept from its work."""
     seen = []
-    with stop_signals(lambda times: seen.append(signal.getsignal(signal.SIGTERM))):
+    with heard_signals(lambda times: seen.append(signal.getsignal(signal.SIGTERM))):
         mine = signal.getsignal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
@@ -168,7 +168,7 @@ def test_the_old_handlers_are_back_after_it(heard, sent):
     """However many signals came, and whatever ended the span."""
 
     def span():
-        with stop_signals(lambda times: None):
+        with heard_signals(lambda times: None):
             for _ in range(sent):
                 signal.raise_signal(signal.SIGTERM)
             raise ZeroDivisionError
@@ -183,7 +183,7 @@ def test_the_old_handlers_are_back_after_it(heard, sent):
 def test_what_is_ignored_stays_ignored():
     """What was started in the background of a shell isn't ended by Ctrl-C."""
     with handlers(SIGINT=signal.SIG_IGN, SIGTERM=signal.SIG_DFL):
-        with stop_signals(pytest.fail):
+        with heard_signals(pytest.fail):
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
             signal.raise_signal(signal.SIGINT)

@@ -360,7 +360,7 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
         self._ns_failures = 0
         if self._ns_backoff.failing:
             self._ns_recover()
-        entry = self._ns_ledger.begin(request, client_address)
+        entry = self._ns_ledger.begin(request, client_address, opening=self.opens_requests)
         if self._ns_ledger.draining:
             self._ns_end_input(entry)
         self._ns_attempt(request, client_address, entry, self._ns_admit)

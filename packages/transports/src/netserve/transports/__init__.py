@@ -2,9 +2,10 @@
 
 The four servers of the original reference, and the bases for families that it
 doesn't have. The Unix domain servers are absent where the platform has no
-such sockets.
+such sockets, and TLS where Python was built without it.
 """
 
+import contextlib
 import socket
 
 from netserve.transports._datagram import DatagramServer, UDPServer
@@ -23,3 +24,10 @@ if hasattr(socket, "AF_UNIX"):
     from netserve.transports._unix import UnixDatagramServer, UnixStreamServer
 
     __all__ += ["UnixDatagramServer", "UnixStreamServer"]
+
+with contextlib.suppress(ImportError):
+    from netserve.transports._tls import TLSMixIn, server_context
+    from netserve.transports._tls_connection import TLSConnection
+    from netserve.transports._tls_errors import PlainTextError, TLSError
+
+    __all__ += ["PlainTextError", "TLSConnection", "TLSError", "TLSMixIn", "server_context"]
