@@ -9,9 +9,8 @@ A connection goes through *stages*. One that has to be opened is OPENING, then O
 (see ``_opening_connection``), and is replaced by another. That begins OPEN: it is read,
 fed to the handler and answered. When the handler is through, or the peer's input, it
 is CLOSING: what is left is sent, and nothing read. Then its writing side is shut, and
-while the peer
-may have sent what nobody has read it is LINGERING: that is thrown away, so that
-closing doesn't reset the connection under the reply. At last it is DONE.
+while the peer may have sent what nobody has read it is LINGERING: that is thrown away,
+so that closing doesn't reset the connection under the reply. At last it is DONE.
 
 What a client doesn't read is kept, up to a mark; above it, no more is read from
 that client until the rest is below a second mark. So a connection holds no more

@@ -20,7 +20,6 @@ from netserve.core import (
     Ledger,
     Loop,
     MessageHandler,
-    Opening,
     RequestHooks,
     ServerMixIn,
     run_request,
@@ -54,13 +53,6 @@ class MultiplexingHooks(RequestHooks[_RequestT, _AddressT], Protocol[_RequestT, 
     def make_handler(self, request: _RequestT, client_address: _AddressT, /) -> MessageHandler:
         """Make the handler of a request."""
         ...
-
-    def open_request(self, request: _RequestT, client_address: _AddressT, /) -> Opening[Any] | None:
-        """What has to happen before that."""
-        ...
-
-    def request_opened(self, entry: Entry, address: _AddressT, /) -> None:
-        """Note that it has happened."""
 
 
 class MultiplexingMixIn(ServerMixIn):
@@ -139,10 +131,11 @@ class MultiplexingMixIn(ServerMixIn):
             run_request(self, request, client_address)
         elif isinstance(request, _socket.socket):
             connection: Any = request
-            opening = self.open_request(connection, client_address)
+            server = cast("BaseServer[Any, Any]", self)
+            opening = server.open_request(connection, client_address)
             if opening is None:
                 if entry.opening:
-                    self.request_opened(entry, client_address)
+                    server.request_opened(entry, client_address)
                 loop.add(_begin(self, connection, entry, client_address))
             else:
                 begin = partial(_begin, self, connection, entry)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from contextlib import contextmanager
     from typing import Any
 
+    from netserve.core._ledger import Entry
     from netserve.core._loop import Loop
     from netserve.core._opening import Opening
     from netserve.core._outcome import Outcome
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
         def report_request_error(
             self, error: BaseException, request: Any, client_address: Any
         ) -> Outcome: ...
+        def request_opened(self, entry: Entry, address: Any) -> None: ...
+        @property
+        def current_loop(self) -> Loop | None: ...
         def _ns_adopt(self, request: StreamRequest) -> StreamRequest: ...
         @contextmanager
         def _ns_serving(self) -> Generator[Loop]: ...
