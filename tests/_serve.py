@@ -16,6 +16,7 @@ import logging
 import os
 import signal
 import socketserver
+import ssl
 import sys
 import threading
 import wsgiref.simple_server
@@ -24,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from netserve import core, handlers
+from netserve import core, handlers, transports
 
 MAIN_PROCESS = os.getpid()
 
@@ -182,9 +183,14 @@ def find(name: str) -> type:
     return found
 
 
+def context(_server: object) -> ssl.SSLContext:
+    """What servers under TLS speak, with the certificate in the folder above."""
+    return transports.server_context("../server.pem", "../server.key")
+
+
 def make(bases: list[str], handler: str) -> Server:
     """The server of the mixed class."""
-    server_class: Any = type("Mixed", tuple(map(find, bases)), {})
+    server_class: Any = type("Mixed", tuple(map(find, bases)), {"make_ssl_context": context})
     address = "socket" if "Unix" in bases[-1] else ("127.0.0.1", 0)
     server: Any = server_class(address, HANDLERS[handler])
     if handler == "xmlrpc":

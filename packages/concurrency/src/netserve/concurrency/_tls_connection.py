@@ -40,6 +40,12 @@ class TLSConnection(Connection):
         if self.stage is Stage.OPEN and self.socket.pending():
             self.ready()
 
+    def ready(self) -> None:
+        """As of a plain one; and again, if the end has come with what was read."""
+        super().ready()
+        if self.stage is Stage.OPEN and self.socket.pending():
+            super().ready()
+
     def _read_end(self) -> None:
         super()._read_end()
         # The end of what TLS brings isn't that of the connection, which is yet to come.

@@ -130,6 +130,13 @@ class TLSMixIn(ServerMixIn):
             request.is_whole = False
         return super().report_request_error(error, request, client_address)
 
+    def handle_error(self, request: StreamRequest, client_address: object) -> None:
+        """As everywhere; the client isn't told that it has got everything."""
+        # For who calls it directly, as the standard library's mix-ins do.
+        if isinstance(request, TLSConnection):
+            request.is_whole = False
+        super().handle_error(request, client_address)
+
     def _ns_adopt(self, request: StreamRequest) -> StreamRequest:
         accepted = super()._ns_adopt(request)
         # A loop that has a TLS of its own, as asyncio, is given the plain connection.

@@ -82,6 +82,7 @@ class TLSConnection(TimedSocket, ssl.SSLSocket):
         self._accepted = 0
         self._input_shut = False
         self._input_ended = False
+        self._fault: TLSError | None = None
         self._said_goodbye = False
 
     @classmethod
@@ -193,7 +194,7 @@ class TLSConnection(TimedSocket, ssl.SSLSocket):
         tls = self._tls
         parts: list[bytes] = []
         left = size
-        while left > 0 and not self._input_ended:
+        while left > 0 and not self._input_ended and self._fault is None:
             try:
                 part = tls.read(left)
             except ssl.SSLWantReadError:
@@ -201,11 +202,9 @@ class TLSConnection(TimedSocket, ssl.SSLSocket):
             except ssl.SSLZeroReturnError:
                 part = b""
             except ssl.SSLError as error:
-                if parts:
-                    # It is raised again when these have been taken.
-                    break
-                self.is_whole = False
-                raise explain("the connection isn't one of TLS any more", error) from error
+                self._fault = explain("the connection isn't one of TLS any more", error)
+                self._fault.__cause__ = error
+                break
             if not part:
                 self._input_ended = True
                 break
@@ -213,9 +212,13 @@ class TLSConnection(TimedSocket, ssl.SSLSocket):
             left -= len(part)
             if not (self._incoming.pending or tls.pending()):
                 break
-        if parts or self._input_ended or size <= 0:
+        if parts:
+            # What came behind them is told next time.
             return b"".join(parts)
-        return None
+        if self._fault is not None:
+            self.is_whole = False
+            raise self._fault
+        return b"" if self._input_ended or size <= 0 else None
 
     def _end(self) -> bytes:
         """The end of the input; raises unless it was put there on this side."""
@@ -305,9 +308,13 @@ class TLSConnection(TimedSocket, ssl.SSLSocket):
         return self.send(data)
 
     def pending(self) -> int:
-        """How many bytes have been received and not been returned, encrypted ones included."""
+        """How many bytes have been received and not been returned, encrypted ones included.
+
+        The end of the stream, or a fault in it, counts as one.
+        """
         with self._lock:
-            return self._tls.pending() + self._incoming.pending
+            held = self._tls.pending() + self._incoming.pending
+        return held + (self._input_ended or self._fault is not None)
 
     def shutdown(self, how: int) -> None:
         """Shut the connection in one direction, or both at once.
