@@ -19,6 +19,7 @@ class Authority:
         self.folder = folder
         self.ca = trustme.CA()
         self.bundle = folder / "ca.pem"
+        self.files = folder / "server.pem", folder / "server.key"
         self.ca.cert_pem.write_to_path(str(self.bundle))
 
     def issue(self, stem: str, *names: str) -> tuple[Path, Path]:
