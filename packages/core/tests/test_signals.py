@@ -422,3 +422,68 @@ def test_a_program_is_ended_by_signals(mode, steps, status):
         finally:
             process.kill()
     assert process.returncode == status
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_sighup_reloads_a_server_that_can(ignored):
+    """Also where nohup has it ignored; and what was there before is there afterwards."""
+    reloads = []
+
+    class Reloading(Idle):
+        def reload(self):
+            reloads.append(threading.current_thread() is threading.main_thread())
+            if len(reloads) == 2:
+                self.shutdown()
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    outer = signal.SIG_IGN if ignored else lambda number, frame: None
+    before = signal.signal(signal.SIGHUP, outer)
+    try:
+        hup = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGHUP))
+        hup.start()
+        Reloading().run()
+        hup.join()
+        assert signal.getsignal(signal.SIGHUP) is outer
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert reloads[:2] == [True, True]
+
+
+def test_sighup_is_left_alone_where_nothing_reloads():
+    """It does what it did before."""
+    heard = []
+    before = signal.signal(signal.SIGHUP, lambda number, frame: heard.append(number))
+    try:
+
+        class Asking(Idle):
+            @property
+            def _ns_interval(self):
+                os.kill(os.getpid(), signal.SIGHUP)
+                self.shutdown()
+                return super()._ns_interval
+
+        server = Asking()
+        server.reload()
+        server.run()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert heard
+
+
+def test_a_reload_that_fails_is_one_record_and_ends_nothing(caplog):
+    """With its traceback, at level ERROR."""
+
+    class Failing(Idle):
+        def reload(self):
+            self.shutdown()
+            msg = "no such file"
+            raise OSError(msg)
+
+    hup = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGHUP))
+    hup.start()
+    Failing().run()
+    hup.join()
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert "reload raised" in record.getMessage()
+    assert record.exc_info
