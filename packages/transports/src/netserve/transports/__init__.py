@@ -5,7 +5,7 @@ doesn't have. The Unix domain servers are absent where the platform has no
 such sockets, and TLS where Python was built without it.
 """
 
-import contextlib
+import importlib.util
 import socket
 
 from netserve.transports._datagram import DatagramServer, UDPServer
@@ -25,7 +25,7 @@ if hasattr(socket, "AF_UNIX"):
 
     __all__ += ["UnixDatagramServer", "UnixStreamServer"]
 
-with contextlib.suppress(ImportError):
+if importlib.util.find_spec("_ssl") is not None:
     from netserve.transports._tls import TLSMixIn, server_context
     from netserve.transports._tls_connection import TLSConnection
     from netserve.transports._tls_errors import PlainTextError, TLSError
