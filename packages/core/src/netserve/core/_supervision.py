@@ -193,7 +193,7 @@ class Supervision(Generic[RequestT, AddressT]):
         A request of such a server is marked as being opened from the moment that
         it is taken, until :meth:`request_opened` is called for it.
         """
-        return getattr(self.open_request, "__func__", None) is not Supervision.open_request
+        return type(self).open_request is not Supervision.open_request
 
     def request_opened(self, entry: Entry, address: AddressT) -> None:
         """Note that *entry*'s opening is over, and that its client's address is *address*.
