@@ -33,8 +33,8 @@ TCPServer(HERE, Knowing)
 # E bare-tls-handler-on-a-plain-server: Bare
 TCPServer(HERE, Bare)
 
-# E context-of-another-kind: ssl_context
+# E context-of-another-kind: SSLContext
 Server.ssl_context = "cert.pem"
 
-# E authority-by-position: server_context
+# E authority-by-position: positional
 server_context("cert.pem", "key.pem", "ca.pem")

@@ -38,7 +38,7 @@ class DeadlineSocket(TimedSocket):
     def recv_into(self, buffer: "Buffer", nbytes: int = 0, flags: int = 0) -> int:
         """As :meth:`socket.socket.recv_into`."""
         received = self._receive(super().recv_into, buffer, nbytes, flags)
-        self.bytes_received += received
+        self._count(received)
         return received
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:

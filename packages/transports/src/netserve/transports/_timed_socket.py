@@ -97,6 +97,9 @@ class TimedSocket(_socket.socket):
             file.seek(offset + total)
         return total
 
+    def _count(self, received: int) -> None:
+        self.bytes_received += received
+
     def _receive(self, operation: Callable[..., _T], *arguments: object) -> _T:
         result = self._in_time(operation, arguments, self._own_timeout, receiving=True)
         # An empty result is the end of the input, which begins no message.

@@ -72,7 +72,7 @@ class TLSConnection(TimedSocket, ssl.SSLSocket):
         self.deadlines = deadlines
         self.settimeout(own)
         self.server_side = True
-        self.server_hostname = None
+        self.server_hostname: str | None = None
         self._object: ssl.SSLObject | None = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -296,7 +296,7 @@ class TLSConnection(TimedSocket, ssl.SSLSocket):
         with memoryview(buffer) as view, view.cast("B") as whole:
             data = self.recv(nbytes or len(whole), flags)
             whole[: len(data)] = data
-        self.bytes_received += len(data)
+        self._count(len(data))
         return len(data)
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002  # its name there
