@@ -17,6 +17,7 @@ import os
 import signal
 import socket
 import socketserver
+import ssl
 import sys
 import threading
 import wsgiref.simple_server
@@ -25,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from netserve import core, handlers
+from netserve import core, handlers, transports
 
 MAIN_PROCESS = os.getpid()
 
@@ -214,9 +215,14 @@ PLACES: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+def context(_server: object) -> ssl.SSLContext:
+    """What servers under TLS speak, with the certificate in the folder above."""
+    return transports.server_context("../server.pem", "../server.key")
+
+
 def make(bases: list[str], handler: str, place: str = "usual") -> Server:
     """The server of the mixed class."""
-    server_class: Any = type("Mixed", tuple(map(find, bases)), {})
+    server_class: Any = type("Mixed", tuple(map(find, bases)), {"make_ssl_context": context})
     server: Any = PLACES[place](server_class, HANDLERS[handler])
     if handler == "xmlrpc":
         server.logRequests = False

@@ -18,6 +18,7 @@ from netserve.core._errors import (
     NetserveError,
     PeerError,
     StateError,
+    TruncatedError,
     UnnamedPeerError,
 )
 from netserve.core._framing import Decoder, Framing
@@ -88,6 +89,7 @@ __all__ = [
     "Stats",
     "StopResult",
     "StreamRequest",
+    "TruncatedError",
     "UnixAddress",
     "UnixPath",
     "UnnamedPeerError",

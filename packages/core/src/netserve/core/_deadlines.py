@@ -28,6 +28,9 @@ class Deadline(enum.Enum):
     CONNECTION = "connection"
     """The connection has been open for too long."""
 
+    HANDSHAKE = "handshake"
+    """The handshake of TLS has taken too long."""
+
 
 class Deadlines:
     """When the next wait on a connection must end.

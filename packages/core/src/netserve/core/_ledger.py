@@ -76,7 +76,7 @@ class Entry:
         """Whether it was shut at the end of a drain."""
 
         self.opening: bool = False
-        """Whether its connection is being opened, before its handler begins."""
+        """Whether its connection is yet to be opened; until then no drain ends its input."""
 
         self.thread: int | None = None
         """The identifier of the thread that runs it, if another than the loop's."""
@@ -115,11 +115,12 @@ class Ledger:
         """How many requests are in progress."""
         return len(self._entries)
 
-    def begin(self, request: object, address: object) -> Entry:
-        """Enter *request*, which was taken from *address*."""
+    def begin(self, request: object, address: object, *, opening: bool = False) -> Entry:
+        """Enter *request*, which was taken from *address*, and is *opening* before it is run."""
         with self._lock:
             self._accepted += 1
             entry = Entry(self._accepted, request, address)
+            entry.opening = opening
             self._entries[entry.key] = entry
         return entry
 

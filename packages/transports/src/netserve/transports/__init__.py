@@ -2,9 +2,11 @@
 
 The four servers of the original reference, and the bases for families that it
 doesn't have; how they are given addresses, inherited sockets and socket options. The
-Unix domain servers are absent where the platform has no such sockets.
+Unix domain servers are absent where the platform has no such sockets, and TLS where
+Python was built without it.
 """
 
+import importlib.util
 import socket
 
 from netserve.transports._addresses import ParsedAddress, parse_address
@@ -38,3 +40,10 @@ if hasattr(socket, "AF_UNIX"):
     )
 
     __all__ += ["UnixDatagramServer", "UnixServer", "UnixStreamServer", "UnnamedPeer"]
+
+if importlib.util.find_spec("_ssl") is not None:
+    from netserve.transports._tls import TLSMixIn, server_context
+    from netserve.transports._tls_connection import TLSConnection
+    from netserve.transports._tls_errors import PlainTextError, TLSError
+
+    __all__ += ["PlainTextError", "TLSConnection", "TLSError", "TLSMixIn", "server_context"]

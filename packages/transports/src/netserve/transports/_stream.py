@@ -69,6 +69,9 @@ class StreamServer(SocketServer[StreamRequest, AddressT]):
     # would block until the next one comes.
     _ns_blocks_while_serving = False
 
+    # Whether what is sent to a client needs nothing before it.
+    _ns_speaks_plainly: bool = True
+
     def __init__(
         self,
         server_address: AddressT,
@@ -107,6 +110,10 @@ class StreamServer(SocketServer[StreamRequest, AddressT]):
         is of a class of its own, as for TLS.
         """
         request, client_address = self.socket.accept()
+        return self._ns_take(request), client_address
+
+    def _ns_take(self, request: StreamRequest) -> StreamRequest:
+        """The socket that the handler is to have of *request*, which was accepted."""
         if _INHERITS_BLOCKING:
             request.settimeout(_socket.getdefaulttimeout())
         if self._ns_plan.connection:
@@ -118,12 +125,16 @@ class StreamServer(SocketServer[StreamRequest, AddressT]):
         blocks = not getattr(self, "drives_messages", False)
         if blocks and limits != (None, None, None) and type(request) is _socket.socket:
             request = DeadlineSocket.adopt(request, Deadlines(*limits, time.monotonic()))
-        return request, client_address
+        return request
 
     def refuse_request(self, request: StreamRequest, client_address: AddressT) -> None:
-        """Send :attr:`farewell`, as far as that is possible at once."""
+        """Send :attr:`farewell`, as far as that is possible at once; nothing under TLS.
+
+        There it would take a handshake first, for which a server that is full
+        has no time.
+        """
         request.setblocking(False)
-        if self.farewell:
+        if self.farewell and self._ns_speaks_plainly:
             with contextlib.suppress(OSError):
                 request.send(self.farewell)
 
@@ -162,8 +173,8 @@ class StreamServer(SocketServer[StreamRequest, AddressT]):
         request.shutdown(_socket.SHUT_RDWR)
 
     def is_connected(self, request: StreamRequest) -> bool:
-        """Whether the connection is open in either direction."""
-        return not peer_is_gone(request)
+        """Whether the connection is open in either direction, and hasn't broken off."""
+        return not (getattr(request, "is_broken_off", False) or peer_is_gone(request))
 
     def has_unread_input(self, request: StreamRequest) -> bool:
         """Whether input lies unread."""
