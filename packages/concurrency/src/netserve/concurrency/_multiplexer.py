@@ -28,14 +28,15 @@ import contextlib
 import heapq
 import selectors
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from typing_extensions import Self
+from typing_extensions import Self, TypeIs
 
 from netserve.concurrency._connection import READ, UNREGISTERED, WRITE, Connection, Stage
 from netserve.concurrency._opening_connection import OpeningConnection
@@ -47,10 +48,14 @@ from netserve.core import (
     Entry,
     ExhaustedError,
     Loop,
+    MessageHandler,
     Outcome,
     log,
     report_error,
 )
+
+if TYPE_CHECKING:
+    import ssl
 
 _LOOK: Final = 0.005  # seconds between two looks of the monitor
 _QUIET: Final = 20  # looks without work after which the monitor sleeps
@@ -188,6 +193,16 @@ class Multiplexer(Loop):
     def runs_in(self, thread: int) -> bool:
         """Whether *thread* is the monitor's, which may stand in."""
         return self._monitor is not None and self._monitor.ident == thread
+
+    def make_connection(
+        self, socket: socket.socket, handler: MessageHandler, entry: Entry
+    ) -> Connection:
+        """A connection, to be added, which *handler* answers."""
+        if not is_tls(socket):
+            return Connection(socket, handler, entry)
+        from netserve.concurrency._tls_connection import TLSConnection
+
+        return TLSConnection(socket, handler, entry)
 
     def add(self, connection: Connection) -> None:
         """Begin with *connection*: its handler's ``setup``, then its messages."""
@@ -709,6 +724,12 @@ class Multiplexer(Loop):
                 self.wake()
             while self._deposed:
                 self._back.wait()
+
+
+def is_tls(connection: object) -> "TypeIs[ssl.SSLSocket]":
+    """Whether *connection* is under TLS; :mod:`ssl` isn't imported where nobody speaks it."""
+    module = sys.modules.get("ssl")
+    return module is not None and isinstance(connection, module.SSLSocket)
 
 
 def _first(due: tuple[float, Deadline]) -> float:

@@ -1,20 +1,24 @@
 """The mix-in that has one thread serve thousands of connections, by their messages."""
 
 import socket as _socket
-import sys
 from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from typing_extensions import TypeVar
 
 from netserve.concurrency._connection import Connection
+from netserve.concurrency._dispatch import Dispatch
+from netserve.concurrency._executing import ExecutingMultiplexer
+from netserve.concurrency._executors import Executors, sendable_function
 from netserve.concurrency._multiplexer import MultiplexedServer, Multiplexer
 from netserve.concurrency._opening_connection import OpeningConnection
 from netserve.concurrency._pool import WorkerPool
 from netserve.core import (
     BaseServer,
     Entry,
+    ForwardedHandler,
     HookAddressT,
     HookRequestT,
     Ledger,
@@ -67,6 +71,9 @@ class MultiplexingMixIn(ServerMixIn):
     are ready go to a pool of at most :attr:`max_workers` threads, until no
     handler has blocked for a second. The messages of one connection stay in
     their order, and are handled one at a time.
+
+    With an :attr:`executor`, or :meth:`make_executor`, the messages are answered
+    there, by the handler's ``process_message``; the loop reads and sends.
     """
 
     def __init_subclass__(cls, **keywords: object) -> None:
@@ -88,7 +95,10 @@ class MultiplexingMixIn(ServerMixIn):
     """
 
     block_on_close: bool = True
-    """Whether ``server_close`` waits for handlers in other threads (default: yes)."""
+    """Whether ``server_close`` waits for handlers in other threads (default: yes).
+
+    And for what an executor of :meth:`make_executor` is doing.
+    """
 
     requests_per_wait: int = 64
     """How many connections are accepted after one wait (default 64)."""
@@ -96,9 +106,73 @@ class MultiplexingMixIn(ServerMixIn):
     message_timeout: float | None = 30.0
     """How long a message may take to arrive, in seconds (default 30); None: for ever."""
 
+    executor: Executor | None = None
+    """What answers the messages; None, the default, is nobody else.
+
+    Any executor: a pool of threads or processes, or that of a cluster. It is its
+    owner's, who shuts it down after the server is closed. When it is broken, each
+    message fails until it is replaced.
+
+    What is sent to it is ``process_message`` of the handler class, with a message:
+    a static method, which is found by its module and name wherever it runs. A
+    handler that has none, or one that can't be pickled or is a coroutine function,
+    is a :class:`TypeError` when the server is made, or when it begins to serve if
+    the executor was set since. The other methods of the handler are called in the
+    loop's own thread, and must not block. :attr:`max_workers` has no meaning then.
+    """
+
+    max_in_flight: int = 256
+    """How many messages may be with the executor at a time (default 256).
+
+    Beyond it connections aren't read, and datagrams not received.
+    """
+
+    max_in_flight_per_connection: int = 1
+    """How many of them may be of one connection (default 1).
+
+    Beyond it the connection isn't read. With more than one, the work for a message
+    may begin before that for the message before it has ended; the answers are sent
+    in the order of the messages nevertheless.
+    """
+
+    def make_executor(self) -> Executor | None:
+        """Make an executor of the server's own; None, here, for none.
+
+        Called when the server begins to serve, unless :attr:`executor` is set, and
+        again when what it made is broken. ``server_close`` shuts it down.
+        """
+        return None
+
+    @property
+    def forwards_messages(self) -> bool:
+        """Whether an executor answers the messages: while it serves, if there is one."""
+        return isinstance(cast("BaseServer[Any, Any]", self).current_loop, ExecutingMultiplexer)
+
+    def may_accept(self) -> bool:
+        """Whether there is room; for a datagram, also with the executor."""
+        if self.forwards_messages and self._ns_takes_datagrams:
+            active = cast("BaseServer[Any, Any]", self).requests_in_progress.active
+            if active >= self.max_in_flight:
+                return False
+        return super().may_accept()
+
     def make_loop(self) -> Loop:
-        """The loop, with the pool."""
-        return Multiplexer(cast("MultiplexedServer", self), self.worker_pool)
+        """The loop, with the executor, or else the pool."""
+        server = cast("MultiplexedServer", self)
+        if not self._ns_forwards:
+            return Multiplexer(server, self.worker_pool)
+        made = Executors(self.executor, self.make_executor)
+        executors: Executors = vars(self).setdefault("_ns_executors", made)
+        executors.given = self.executor
+        handler = cast("BaseServer[Any, Any]", self).RequestHandlerClass
+        return ExecutingMultiplexer(
+            server,
+            # Nothing blocks but a full socket for datagrams.
+            self.worker_pool if self._ns_takes_datagrams else None,
+            executors,
+            sendable_function(handler, executors.get()),
+            Dispatch(self.max_in_flight, self.max_in_flight_per_connection),
+        )
 
     @property
     def worker_pool(self) -> WorkerPool | None:
@@ -136,10 +210,13 @@ class MultiplexingMixIn(ServerMixIn):
             if opening is None:
                 if entry.opening:
                     server.request_opened(entry, client_address)
-                loop.add(_begin(self, connection, entry, client_address))
+                loop.add(_begin(self, loop, connection, entry, client_address))
             else:
-                begin = partial(_begin, self, connection, entry)
+                begin = partial(_begin, self, loop, connection, entry)
                 loop.add_opening(OpeningConnection(connection, opening, entry, begin))
+        elif isinstance(loop, ExecutingMultiplexer):
+            handler = self.make_handler(request, client_address)
+            loop.add_datagram(cast("ForwardedHandler", handler), entry)
         else:
             loop.call(partial(run_request, self, request, client_address))
 
@@ -174,13 +251,19 @@ class MultiplexingMixIn(ServerMixIn):
         pool = self._ns_take_pool()
         if pool is not None:
             pool.forget()
+        executors: Executors | None = vars(self).get("_ns_executors")
+        if executors is not None:
+            executors.abandon()
 
     def server_close(self) -> None:
-        """Close the server, then the pool, and wait as :attr:`block_on_close` says."""
+        """Close the server, then its pools, and wait as :attr:`block_on_close` says."""
         super().server_close()
         pool = self._ns_take_pool()
         if pool is not None:
             pool.close(wait=self.block_on_close)
+        executors: Executors | None = vars(self).pop("_ns_executors", None)
+        if executors is not None:
+            executors.close(wait=self.block_on_close)
 
     def _ns_take_pool(self) -> WorkerPool | None:
         """The pool, if one was made, which the next request won't find any more."""
@@ -191,20 +274,30 @@ class MultiplexingMixIn(ServerMixIn):
         # What isn't a class shows only in the end what it makes.
         if isinstance(handler, type) and not hasattr(handler, "feed"):
             raise TypeError(_wrong(handler))
+        if self._ns_forwards:
+            sendable_function(handler, self.executor)
+
+    @property
+    def _ns_forwards(self) -> bool:
+        """Whether there is an executor, or will be."""
+        made = type(self).make_executor is not MultiplexingMixIn.make_executor
+        return made or self.executor is not None
+
+    @property
+    def _ns_takes_datagrams(self) -> bool:
+        listener: _socket.socket = cast("Any", self).socket
+        return listener.type == _socket.SOCK_DGRAM
 
 
 def _begin(
-    server: MultiplexingHooks[Any, Any], request: _socket.socket, entry: Entry, address: object
+    server: MultiplexingHooks[Any, Any],
+    loop: Multiplexer,
+    request: _socket.socket,
+    entry: Entry,
+    address: object,
 ) -> Connection:
     """The connection of *request*, with its handler."""
-    handler = server.make_handler(request, address)
-    # Not imported where nobody speaks TLS.
-    ssl = sys.modules.get("ssl")
-    if ssl is None or not isinstance(request, ssl.SSLSocket):
-        return Connection(request, handler, entry)
-    from netserve.concurrency._tls_connection import TLSConnection
-
-    return TLSConnection(request, handler, entry)
+    return loop.make_connection(request, server.make_handler(request, address), entry)
 
 
 def _wrong(handler: object) -> str:

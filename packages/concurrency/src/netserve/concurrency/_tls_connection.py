@@ -30,6 +30,10 @@ class TLSConnection(Connection):
 
     def __init__(self, socket: ssl.SSLSocket, handler: MessageHandler, entry: Entry) -> None:
         super().__init__(socket, handler, entry)
+        self.speak_tls(socket)
+
+    def speak_tls(self, socket: ssl.SSLSocket) -> None:
+        """Receive and send through TLS from now on."""
         socket.setblocking(False)
         self._recv = _receiving(socket)
         self._send = _sending(socket)

@@ -26,7 +26,12 @@ from netserve.core._ledger import Entry, Ledger
 from netserve.core._lifecycle import Lifecycle, needs_no_interval
 from netserve.core._logs import log
 from netserve.core._loop import Loop
-from netserve.core._messages import MessageDriver, MessageHandler
+from netserve.core._messages import (
+    ForwardedHandler,
+    MessageDriver,
+    MessageForwarder,
+    MessageHandler,
+)
 from netserve.core._mixin import ServerMixIn
 from netserve.core._notify import sd_notify
 from netserve.core._opening import Opening, Wait, finish_opening
@@ -62,6 +67,7 @@ __all__ = [
     "Entry",
     "ExhaustedError",
     "ForkHooks",
+    "ForwardedHandler",
     "Framing",
     "FramingError",
     "HookAddressT",
@@ -73,6 +79,7 @@ __all__ = [
     "LineTooLongError",
     "Loop",
     "MessageDriver",
+    "MessageForwarder",
     "MessageHandler",
     "MixInOrderError",
     "NetserveError",

@@ -7,6 +7,11 @@ Protocols here are all that one knows of the other.
 
 How long a peer may take is the server's matter in either case: it sees the time
 between the calls, and a handler has none of its own.
+
+A server may also have the messages themselves answered elsewhere, in a process for
+instance. Then what happens to a message is a function of it alone, which can be
+sent there, and the handler has what comes before and after: it cuts the stream in
+messages, and sends the answers. That is what the other two Protocols are for.
 """
 
 from collections.abc import Callable
@@ -82,3 +87,58 @@ class MessageHandler(Protocol):
 
     def finish(self) -> None:
         """Clean up, and transmit what is still queued; called once, last."""
+
+
+class MessageForwarder(Protocol):
+    """A server that has the messages of a :class:`ForwardedHandler` answered elsewhere."""
+
+    @property
+    def forwards_messages(self) -> bool:
+        """Whether it does, at present: then making the handler of a datagram doesn't handle it.
+
+        A handler looks at it once, in its constructor. A server that hasn't the
+        attribute doesn't.
+        """
+        ...
+
+
+class ForwardedHandler(MessageHandler, Protocol):
+    """The handler of a connection, or of a datagram, whose messages are answered elsewhere.
+
+    In place of :meth:`feed` and :meth:`end_of_input` the server calls
+    :meth:`receive_messages` and :meth:`receive_end`, has
+    :meth:`message_function` answer what they return, and calls
+    :meth:`queue_answer` for each message, in their order, then :meth:`flush`.
+    When :attr:`input_ended` and every message has been answered, it calls
+    :meth:`end_messages`, unless :attr:`closing` is true by then. The rest is as
+    for :class:`MessageHandler`. A datagram is one message, which the server has:
+    of its handler it calls :meth:`setup`, :meth:`queue_answer`, :meth:`flush` and
+    :meth:`finish`.
+    """
+
+    @classmethod
+    def message_function(cls) -> Callable[[bytes], bytes | None]:
+        """What answers a message and needs nothing but it.
+
+        Raises :class:`TypeError`, which says why, when there is no such function.
+        """
+        ...
+
+    @property
+    def input_ended(self) -> bool:
+        """Whether no more messages come: the peer has ended, or broken the framing."""
+        ...
+
+    def receive_messages(self, data: bytes, /) -> list[bytes]:
+        """Take what has come; return the messages that it completes."""
+        ...
+
+    def receive_end(self) -> list[bytes]:
+        """Take the end of what comes; return the messages that it completes."""
+        ...
+
+    def queue_answer(self, message: bytes, answer: bytes | None, /) -> None:
+        """Queue what the function has returned for *message*."""
+
+    def end_messages(self) -> None:
+        """Take note that all messages have been answered, and queue what is to be sent last."""

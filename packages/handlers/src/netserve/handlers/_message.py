@@ -9,6 +9,11 @@ Who does the I/O is seen in the constructor. On most servers it is the handler,
 within ``handle``, as with every other handler class. A server that drives messages
 (:class:`~netserve.core.MessageDriver`) does it itself, and calls the same methods.
 
+A server may have the messages answered elsewhere, in another process for instance
+(:class:`~netserve.core.ForwardedHandler`). What is sent there is
+:meth:`MessageRequestHandler.process_message`, which is static so that it can't rely
+on what stays behind.
+
 There are no deadlines here. How long a connection may be idle, or take for a
 message, is for the server to decide, which sees the time between the calls; on a
 server that blocks, it is the timeout of the socket.
@@ -17,6 +22,7 @@ server that blocks, it is the timeout of the socket.
 import contextlib
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from netserve.core import DatagramRequest, Decoder, Framing, FramingError, StreamRequest, log
 from netserve.handlers._base import AddressT, BaseRequestHandler, ServerT
@@ -26,6 +32,9 @@ from netserve.handlers._peers import DatagramPeer, StreamPeer
 
 class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, AddressT, ServerT]):
     """Gives :meth:`handle_message` each message, and sends what it returns as the answer.
+
+    A subclass defines that, or :meth:`process_message` where the answer depends on
+    the message alone, which then may be found in another process.
 
     On a stream, :attr:`framing` says where a message ends. On a datagram server
     each datagram is a message, and so is each answer; there is no framing.
@@ -47,6 +56,10 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
     _decode: Callable[[bytes], list[bytes]]
     _encode: Callable[[bytes], bytes]
     _encode_all: Callable[[list[bytes]], bytes]
+
+    _input_ended: bool = False
+    # The client's fault, and the level of the record that tells of it.
+    _fault: tuple[FramingError, int] | None = None
 
     def __init__(
         self,
@@ -70,6 +83,7 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
         if isinstance(request, tuple):
             self._encode = _unframed
             self.transmit = DatagramPeer(request[1], client_address).transmit
+            is_driven = bool(getattr(server, "forwards_messages", False))
         else:
             # Looked up once, because they are called for each read and message.
             self.decoder = self.framing.decoder()
@@ -94,14 +108,41 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
         return self._closing
 
     def handle_message(self, message: bytes, /) -> bytes | None:
-        """Answer *message*; a subclass must define it.
+        """Answer *message*; a subclass must define this, or :meth:`process_message`.
 
         Both are without framing. None is no answer; ``b""`` is an answer, an
         empty one. When it raises, the answers before it are sent nevertheless,
         and the connection ends.
+
+        Here it calls :meth:`process_message`, then :meth:`handle_answer`.
         """
-        msg = f"{type(self).__name__} must define handle_message(): bytes, or None, for a message"
-        raise NotImplementedError(msg)
+        process = type(self).process_message
+        if process is _undefined:
+            msg = (
+                f"{type(self).__name__} must define handle_message(): bytes, or None, for a"
+                " message; or process_message(), a static method that does the same"
+            )
+            raise NotImplementedError(msg)
+        return self.handle_answer(message, process(message))
+
+    @staticmethod
+    def process_message(message: bytes, /) -> bytes | None:
+        """Answer *message*, as :meth:`handle_message` does, without a connection or a server.
+
+        For work that a server may have done elsewhere: see
+        ``MultiplexingMixIn.executor``. Servers that have none call it in place,
+        through :meth:`handle_message`.
+        """
+        raise NotImplementedError
+
+    def handle_answer(self, message: bytes, answer: bytes | None, /) -> bytes | None:
+        """Called with what :meth:`process_message` returned; returns the answer, here *answer*.
+
+        Always called where the connection is: an override may :meth:`send` more,
+        :meth:`close`, or use the server. When it raises, it is as for
+        :meth:`handle_message`.
+        """
+        return answer
 
     def handle_framing_error(self, error: FramingError, /) -> bytes | None:
         """Called when the client's bytes are no messages; returns None.
@@ -190,6 +231,69 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
         self.close()
         return answers
 
+    @classmethod
+    def message_function(cls) -> Callable[[bytes], bytes | None]:
+        """:meth:`process_message`, to be called for this class's messages elsewhere.
+
+        Raises :class:`TypeError` when the class doesn't define it, or defines a
+        :meth:`handle_message` besides, which wouldn't be called.
+        """
+        if cls.process_message is _undefined:
+            msg = (
+                f"{cls.__qualname__} has no process_message(); a handle_message() belongs to a"
+                " connection and can't be sent: make it a static method of that name, which"
+                " takes the message alone"
+            )
+            raise TypeError(msg)
+        if cls.handle_message is not MessageRequestHandler.handle_message:
+            msg = (
+                f"{cls.__qualname__} has a handle_message() of its own, which would not be called"
+                " besides process_message(); what is to be done where the connection is goes"
+                " into handle_answer()"
+            )
+            raise TypeError(msg)
+        return cls.process_message
+
+    @property
+    def input_ended(self) -> bool:
+        """Whether no more messages come, on a server that has them answered elsewhere."""
+        return self._input_ended
+
+    def receive_messages(self, data: bytes, /) -> list[bytes]:
+        """Take *data*; return the messages that it completes, to be answered elsewhere."""
+        try:
+            return self._decode(data)
+        except FramingError as error:
+            self._input_ended = True
+            self._fault = (error, logging.INFO)
+            return error.messages
+
+    def receive_end(self) -> list[bytes]:
+        """Take the end of what the client sends; return the messages that it completes."""
+        self._input_ended = True
+        try:
+            return self.decoder.end()
+        except FramingError as error:
+            # The peer has left within a message, as peers do.
+            self._fault = (error, logging.DEBUG)
+            return error.messages
+
+    def queue_answer(self, message: bytes, answer: bytes | None, /) -> None:
+        """Queue what :meth:`handle_answer` makes of *answer*.
+
+        Raises what that does, and :class:`ValueError` when :attr:`framing` can't
+        frame the answer.
+        """
+        answer = self.handle_answer(message, answer)
+        if answer is not None:
+            self.send(answer)
+
+    def end_messages(self) -> None:
+        """Take note that all messages have been answered; tell a fault that came after them."""
+        if self._fault is not None:
+            self._refuse(*self._fault)
+        self.close()
+
     def _answer(
         self, messages: list[bytes], fault: FramingError | None = None, level: int = logging.NOTSET
     ) -> bytes:
@@ -267,6 +371,9 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
                     self.send(answer)
         finally:
             self.flush()
+
+
+_undefined: Final = MessageRequestHandler.process_message
 
 
 def _nothing(_data: bytes, /) -> list[bytes]:
