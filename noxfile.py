@@ -20,6 +20,7 @@ CHECKERS = ["mypy==2.4.1", "pyright==1.1.414", "ty==0.0.105", "pyrefly==1.4.1"]
 TEST_TOOLS = ["pytest>=8", "pytest-timeout", "hypothesis", "trustme", "typing-extensions>=4.12"]
 PEERS = ["uvloop", "gevent", "twisted", "tornado", "trio", "anyio", "easynetwork"]
 PROGRAMS = ["django", "dnslib", "prometheus-client", "werkzeug"]  # run by tests/test_programs.py
+CLUSTER = "distributed"  # Dask's, for tests/test_dask_executor.py
 
 
 def declared(package: str) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests on this interpreter, with the coverage of branches held at 99.8 %."""
     install_from_source(session)
-    session.install("coverage", *TEST_TOOLS, *PROGRAMS)
+    session.install("coverage", *TEST_TOOLS, *PROGRAMS, CLUSTER)
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine", "--quiet")
@@ -97,7 +98,7 @@ def tests(session: nox.Session) -> None:
 def interpreters(session: nox.Session) -> None:
     """Run all tests on every supported interpreter that this machine has."""
     install_from_source(session)
-    session.install(*TEST_TOOLS, *PROGRAMS)
+    session.install(*TEST_TOOLS, *PROGRAMS, CLUSTER)
     session.run("pytest", *session.posargs)
 
 

@@ -23,10 +23,12 @@ import threading
 import wsgiref.simple_server
 import xmlrpc.server
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 from netserve import core, handlers, transports
+from netserve.concurrency import MultiplexingMixIn
 
 MAIN_PROCESS = os.getpid()
 
@@ -111,6 +113,40 @@ class Messages(handlers.MessageRequestHandler):
         return f"! {error}".encode()
 
 
+class SentMessages(Messages):
+    """The same, with the work apart, so that it can be done elsewhere."""
+
+    handle_message = handlers.MessageRequestHandler.handle_message
+
+    @staticmethod
+    def process_message(message: bytes) -> bytes | None:
+        """Answer."""
+        if message == b"nothing":
+            return None
+        if message == b"fail":
+            msg = "of the handler"
+            raise RuntimeError(msg)
+        return message.upper()
+
+    def handle_answer(self, message: bytes, answer: bytes | None) -> bytes | None:
+        """Do what concerns the connection."""
+        if message == b"twice":
+            self.send(b"FIRST")
+        if message == b"quit":
+            self.close()
+        return answer
+
+
+class ExecutorMixIn(MultiplexingMixIn):
+    """Has the messages answered by an executor of the server's own, one after the other."""
+
+    max_in_flight_per_connection = 4
+
+    def make_executor(self) -> Executor:
+        """A thread."""
+        return ThreadPoolExecutor(1)
+
+
 class StdlibBase(socketserver.BaseRequestHandler):
     """The standard library's base class, on streams and datagrams."""
 
@@ -161,6 +197,7 @@ HANDLERS: dict[str, Callable[[Any, Any, Any], object]] = {
     "stream": Stream,
     "datagram": Datagram,
     "messages": Messages,
+    "sent-messages": SentMessages,
     "stdlib-base": StdlibBase,
     "stdlib-stream": StdlibStream,
     "stdlib-datagram": StdlibDatagram,

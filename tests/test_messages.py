@@ -33,9 +33,11 @@ MIXINS = [
     "netserve.concurrency:ForkingMixIn",
     "netserve.concurrency:ThreadPoolMixIn",
     "netserve.concurrency:MultiplexingMixIn",
+    "__main__:ExecutorMixIn",
     "socketserver:ThreadingMixIn",
     "socketserver:ForkingMixIn",
 ]
+LOOPS = ("MultiplexingMixIn", "ExecutorMixIn")
 MODULES = ["netserve.transports", "netserve.socketserver", "socketserver"]
 STREAM_SERVERS = ["TCPServer", "UnixStreamServer"]
 DATAGRAM_SERVERS = ["UDPServer", "UnixDatagramServer"]
@@ -139,7 +141,9 @@ class Server:
         """Have it serve messages on a mix of *bases*; returns the address to connect to."""
         assert self.process.stdin is not None
         self.idle = False
-        print(json.dumps({"bases": bases, "handler": "messages"}), file=self.process.stdin)
+        # What is answered elsewhere is a function of the message.
+        handler = "sent-messages" if "Executor" in bases[0] else "messages"
+        print(json.dumps({"bases": bases, "handler": handler}), file=self.process.stdin)
         self.process.stdin.flush()
         address = self._answer()
         return str(self.folder / address) if isinstance(address, str) else tuple(address)
@@ -204,7 +208,7 @@ def combinations(classes: list[str], below: str = "") -> list[Any]:
         for module in MODULES
         for name in classes
         # The standard library's loop serves one request after the other.
-        if not ((below or mixin.endswith("MultiplexingMixIn")) and module == "socketserver")
+        if not ((below or mixin.endswith(LOOPS)) and module == "socketserver")
     ]
     return [pytest.param(bases, id="-".join(bases)) for bases in mixed]
 
