@@ -1,5 +1,6 @@
 """The programs in ``examples``, run as a reader would: they print what the reference shows."""
 
+import importlib.util
 import os
 import re
 import signal
@@ -120,3 +121,22 @@ def test_forking_program_prints_what_the_reference_shows() -> None:
         "Received: Process {}: Hello World 2\n"
         "Received: Process {}: Hello World 3\n"
     ).format(*numbers)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs forkserver")
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    "program",
+    [
+        "process_pool.py",
+        pytest.param(
+            "dask_cluster.py",
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec("distributed") is None, reason="needs distributed"
+            ),
+        ),
+    ],
+)
+def test_heavy_programs_count_primes(program: str) -> None:
+    """The answers come in the order of the questions."""
+    assert run(program) == "4\n168\n9592\n"

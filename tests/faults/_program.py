@@ -33,6 +33,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,15 @@ def surplus(self: Any) -> None:
     """Reply to one line, and leave unread what comes after it."""
     self.rfile.readline()
     self.wfile.write(bytes(256 << 10))
+
+
+def answer_elsewhere(message: bytes) -> bytes:
+    """Answer in capitals; or with the process, or after a minute."""
+    if message == b"pid":
+        return b"%d" % os.getpid()
+    if message == b"sleep":
+        time.sleep(60)
+    return message.upper()
 
 
 def echo_datagram(request: Any, client_address: Any, server: Any) -> None:
@@ -250,6 +260,8 @@ def server_class(name: str, handler: str, bases: list[type]) -> tuple[type[Any],
         transports = importlib.import_module("netserve.transports")
         concurrency = importlib.import_module("netserve.concurrency")
         handlers = importlib.import_module("netserve.handlers")
+    if kind == "executor":
+        return executing_server()
     if kind == "UDPServer":
         return type(kind, (Counted, *bases, transports.UDPServer), {}), echo_datagram
     mixins = () if kind == "TCPServer" else (getattr(concurrency, kind),)
@@ -262,6 +274,29 @@ def server_class(name: str, handler: str, bases: list[type]) -> tuple[type[Any],
 
     handler_class = type("Handler", (*faulty, Working), {})
     return type(kind, (Counted, *bases, *mixins, transports.TCPServer), {}), handler_class
+
+
+def executing_server() -> tuple[type[Any], Any]:
+    """A class with a pool of processes of its own, and a handler whose messages that answers."""
+    from multiprocessing import get_context
+
+    from netserve.concurrency import MultiplexingMixIn
+    from netserve.handlers import MessageRequestHandler
+    from netserve.transports import TCPServer
+
+    class Working(MessageRequestHandler):
+        """Answers lines elsewhere."""
+
+        process_message = staticmethod(answer_elsewhere)
+
+    class Executing(Counted, MultiplexingMixIn, TCPServer):
+        """Two processes, which are forked from one without threads."""
+
+        def make_executor(self) -> Executor:
+            """The pool."""
+            return ProcessPoolExecutor(2, mp_context=get_context("forkserver"))
+
+    return Executing, Working
 
 
 # Troubles: each yields once, and ends what it began after that.

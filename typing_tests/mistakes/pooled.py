@@ -1,5 +1,7 @@
 """Mistakes with the pool, the multiplexer and the ready-made servers."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from netserve import servers
 from netserve.concurrency import MultiplexingMixIn, ThreadPoolMixIn, WorkerPool
 from netserve.core import InetAddress
@@ -42,6 +44,31 @@ class Tuned(servers.MultiplexingTCPServer):
     # E requests-per-wait-is-none: assignable; int
     # E requests-per-wait-is-none (mypy): assignment; int
     requests_per_wait = None
+
+    # E in-flight-as-text: assignable; int
+    # E in-flight-as-text (mypy): assignment; int
+    max_in_flight = "8"
+
+    # E executor-class-instead-of-executor: assignable; Executor
+    # E executor-class-instead-of-executor (mypy): assignment; Executor
+    executor = ThreadPoolExecutor
+
+    # E makes-no-executor: make_executor
+    def make_executor(self) -> WorkerPool:
+        return WorkerPool(1, "work")
+
+
+class WorkWithConnection(MessageRequestHandler):
+    # E work-of-an-instance: process_message
+    def process_message(self, message: bytes) -> bytes | None:
+        return message
+
+
+class WorkAsCoroutine(MessageRequestHandler):
+    @staticmethod
+    # E work-as-coroutine: process_message
+    async def process_message(message: bytes) -> bytes | None:
+        return message
 
 
 class TunedPool(servers.ThreadPoolUDPServer):

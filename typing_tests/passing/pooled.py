@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import TCPServer as StandardTCPServer
 
@@ -10,7 +11,15 @@ from typing_extensions import assert_type
 
 from netserve import servers
 from netserve.concurrency import MultiplexingMixIn, ThreadPoolMixIn, WorkerPool
-from netserve.core import DatagramRequest, InetAddress, Loop, MessageHandler, StreamRequest
+from netserve.core import (
+    DatagramRequest,
+    ForwardedHandler,
+    InetAddress,
+    Loop,
+    MessageForwarder,
+    MessageHandler,
+    StreamRequest,
+)
 from netserve.handlers import DatagramRequestHandler, MessageRequestHandler, StreamRequestHandler
 from netserve.transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 
@@ -79,6 +88,42 @@ class MultiplexedUnix(MultiplexingMixIn, UnixStreamServer):
     """On a path."""
 
 
+class Work(MessageRequestHandler):
+    """Its work is a function of the message."""
+
+    @staticmethod
+    def process_message(message: bytes) -> bytes | None:
+        return message.upper()
+
+    def handle_answer(self, message: bytes, answer: bytes | None) -> bytes | None:
+        self.send(message)
+        return answer
+
+
+class AlwaysAnswers(MessageRequestHandler):
+    """The function's result may be narrower."""
+
+    @staticmethod
+    def process_message(data: bytes) -> bytes:
+        return data
+
+
+class OnProcesses(MultiplexingMixIn, TCPServer):
+    """Has its messages answered by a pool of its own."""
+
+    max_in_flight = 8
+    max_in_flight_per_connection = 2
+
+    def make_executor(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(2)
+
+
+class OnThreads(MultiplexingMixIn, UDPServer):
+    """Has its messages answered by a pool that it is given."""
+
+    executor = ThreadPoolExecutor(2)
+
+
 class Overridden(ThreadPoolMixIn, TCPServer):
     """The mix-in's hooks may be overridden with the types of the server."""
 
@@ -126,6 +171,28 @@ def mixed() -> None:
     assert_type(multiplexed.make_loop(), Loop)
     MultiplexedUDP(HERE, Upper)
     MultiplexedUnix("socket", Upper)
+
+
+def elsewhere(executor: Executor) -> None:
+    OnProcesses(HERE, Work)
+    OnThreads(HERE, AlwaysAnswers)
+    server = Multiplexed(HERE, Work)
+    server.executor = executor
+    assert_type(server.forwards_messages, bool)
+    assert_type(server.make_executor(), Executor | None)
+    assert_type(Work.process_message(b"hello"), bytes | None)
+    assert_type(Work.message_function(), Callable[[bytes], bytes | None])
+    forwarder: MessageForwarder = server
+    assert_type(forwarder.forwards_messages, bool)
+
+
+def forward(connection: socket.socket) -> None:
+    """What a server does that has messages answered elsewhere."""
+    handler: ForwardedHandler = Work(connection, HERE, Multiplexed(HERE, Work))
+    for message in handler.receive_messages(b"x") + handler.receive_end():
+        handler.queue_answer(message, handler.message_function()(message))
+    assert_type(handler.input_ended, bool)
+    handler.end_messages()
 
 
 def ready_made() -> None:
