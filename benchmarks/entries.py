@@ -91,6 +91,9 @@ ENTRIES = (
     ),
     _ours("messages", TCP, needs="netserve.handlers:MessageRequestHandler"),
     _ours("multiplexing", TCP | UDP, needs="netserve.concurrency:MultiplexingMixIn"),
+    _ours(
+        "executor", frozenset({"echo", "mix"}), needs="netserve.core:ForwardedHandler",
+    ),
     _peer("asyncio_family", "asyncio-streams", TCP),
     _peer("asyncio_family", "asyncio-protocol", TCP | UDP),
     _peer("asyncio_family", "uvloop-streams", TCP, "uvloop"),

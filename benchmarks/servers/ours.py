@@ -5,6 +5,7 @@ out; ``benchmarks.entries`` knows of each what it needs, and reports it absent.
 """
 
 import http.server
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import netserve.concurrency
@@ -13,6 +14,7 @@ from benchmarks.application import WebHandler, answer_dns, serve_redis
 from benchmarks.service import (
     BACKLOG,
     MAX_LINE,
+    THREADS,
     answer,
     arguments,
     serve_until_signal,
@@ -106,6 +108,14 @@ for variant, name in [("threadpool", "ThreadPoolMixIn"), ("multiplexing", "Multi
         # As many workers as the other frameworks have for what blocks.
         MIXINS[variant] = type(name, (getattr(netserve.concurrency, name),), {"max_workers": 64})
 
+# As many threads as the other frameworks have for what blocks.
+if "multiplexing" in MIXINS:
+    MIXINS["executor"] = type(
+        "Executing",
+        (MIXINS["multiplexing"],),
+        {"make_executor": lambda _: ThreadPoolExecutor(THREADS)},
+    )
+
 # The handler of the multiplexing server; any server runs it.
 MESSAGES: dict[str, Any] = {}
 if hasattr(netserve.handlers, "MessageRequestHandler"):
@@ -135,6 +145,14 @@ if hasattr(netserve.handlers, "MessageRequestHandler"):
             """Return it in upper case, after blocking when it is marked."""
             return answer(message)
 
+    class SentMessage(MessageRequestHandler):  # type: ignore[misc] # Any, as above
+        """Answers one line after the other, some of them late, where an executor says."""
+
+        @staticmethod
+        def process_message(message: bytes) -> bytes | None:
+            """Return it in upper case, after blocking when it is marked."""
+            return answer(message)
+
     MESSAGES = {"echo": Message, "once": OneMessage, "mix": MixedMessage, "udp": Message}
 
 
@@ -142,6 +160,8 @@ def build(variant: str, service: str) -> tuple[Any, Any]:
     """Return the server class and the handler of a row."""
     if variant == "multiplexing":
         handlers = MESSAGES
+    elif variant == "executor":
+        handlers = {"echo": SentMessage, "mix": SentMessage}
     elif variant == "messages":
         handlers, variant = MESSAGES, "threading"
     else:
@@ -162,6 +182,7 @@ def main() -> None:
     """Serve until told to stop."""
     variant, service = arguments(
         "sync", "threading", "forking", "threadpool", "messages", "multiplexing",
+        "executor",
         services=tuple(HANDLERS),
     )  # fmt: skip
     server_class, handler = build(variant, service)
