@@ -11,7 +11,7 @@ from netserve.handlers import Lines, MessageRequestHandler
 class Heavy(MessageRequestHandler):
     """Answers in capitals; a few words make the worker do something else."""
 
-    framing = Lines(max_size=1 << 20)
+    framing = Lines(max_size=1 << 24)
 
     @staticmethod
     def process_message(message: bytes) -> bytes | None:

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import errno
 import gc
 import logging
 import socket
@@ -11,12 +12,13 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 
 from netserve.concurrency import MultiplexingMixIn, _executing
-from netserve.core import FramingError, Outcome
+from netserve.core import ExhaustedError, FramingError, Outcome
 from netserve.handlers import Lines, MessageRequestHandler, StreamRequestHandler
 from netserve.transports import TCPServer, UDPServer, UnixStreamServer
 from tests._executing import Heavy
@@ -265,6 +267,48 @@ def test_a_connection_that_its_handler_closes_at_once(start: Any, manual: Manual
     server = start(handler=Closed)
     with Client(server.server_address) as client:
         assert client.rest() == b"full\n"
+
+
+def test_a_long_answer_before_the_end(start: Any, manual: Manual) -> None:
+    """It is sent as its client takes it, also when there is nothing more to come."""
+    server = start(max_in_flight_per_connection=2)
+    with Client(server.server_address) as client:
+        client.send(b"big 9000000\nquit\n")
+        manual.await_work(2)
+        manual.do(1)
+        manual.do()
+        assert len(client.rest()) == 9_000_000 + 1 + len(b"QUIT\n")
+
+
+def test_a_turn_that_comes_too_late(
+    start: Any, manual: Manual, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two who wait to read, one has nothing to be read any more, and one has been reset."""
+    server = start(max_in_flight=1)
+    with contextlib.ExitStack() as ends:
+        busy, empty, broken = (ends.enter_context(Client(server.server_address)) for _ in range(3))
+        busy.send(b"one\n")
+        manual.await_work()
+        loop = server.current_loop
+        for number, client in enumerate((empty, broken), 1):
+            client.send(b"two\n")
+            until(lambda number=number: len(loop._dispatch._turns) == number)
+        failures = [BlockingIOError(), ConnectionResetError(errno.ECONNRESET, "reset")]
+        for lane, failure in zip(list(loop._dispatch._turns), failures, strict=True):
+            lane.owner._recv = partial(fail, failure)
+        monkeypatch.setattr(server, "is_connected", lambda request: False)
+        manual.do()
+        assert busy.line() == b"ONE"
+        with contextlib.suppress(ConnectionResetError):
+            assert broken.rest() == b""
+        until(lambda: server.stats().disconnected == 1)
+        monkeypatch.undo()
+        assert server.stats().active == 2
+
+
+def fail(failure: Exception, *_: object) -> bytes:
+    """Raise *failure*."""
+    raise failure
 
 
 @pytest.mark.parametrize(
@@ -526,6 +570,20 @@ def test_datagrams_whose_handler_fails(
     assert sorted(levels) == ["ERROR", "ERROR", "ERROR", "WARNING"]
 
 
+def test_datagrams_that_no_thread_can_be_started_for(
+    start: Any, manual: Manual, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are answered in the loop's own."""
+    server = start(Datagrams)
+    with client_of(server) as client:
+        client.send(b"one")
+        manual.await_work()
+        monkeypatch.setattr(server.current_loop, "call", partial(fail, ExhaustedError("no thread")))
+        manual.do()
+        assert client.recv(100) == b"ONE"
+        until(lambda: server.stats().completed == 1)
+
+
 @pytest.mark.parametrize("kind", [Server, Datagrams])
 def test_a_broken_executor_is_one_record(
     start: Any, manual: Manual, caplog: pytest.LogCaptureFixture, kind: type[Any]
@@ -590,6 +648,30 @@ def test_a_broken_executor_of_the_servers_own_is_replaced(
     assert "a new one takes its place" in record.getMessage()
     assert [each.ended for each in made] == [[True], [True]]
     assert running.server.stats().failed == 1
+
+
+def test_a_connection_that_ends_by_itself_when_the_executor_breaks(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With its last answer, which has landed and wasn't sent yet; it isn't ended twice."""
+    made: list[Manual] = []
+    kind = type("Owns", (Owner,), {"made": made})
+    with kind(HOME, Heavy).background() as running:
+        with Client(running.address) as client:
+            client.send(b"quit\ntwo\n")
+            made[0].await_work(2)
+            hear = running.server.current_loop._hear
+            landing = running.server.current_loop._landing
+            running.server.current_loop._bell.wake = lambda: None
+            made[0].do()
+            assert len(landing) == 1
+            made[0].break_down()
+            running.server.current_loop.call_later(0, hear)
+            running.server.current_loop.wake()
+            assert client.rest() == b"QUIT\n"
+    assert running.server.stats().failed == 0
+    (record,) = caplog.records
+    assert "1 messages are lost" in record.getMessage()
 
 
 def test_an_executor_that_is_found_broken(caplog: pytest.LogCaptureFixture) -> None:

@@ -307,12 +307,14 @@ class ExecutingMultiplexer(Multiplexer):
                 if isinstance(owner, ExecutingConnection) and not lane.is_closed:
                     owner.proceed()
                     self._settle(owner)
-            elif isinstance(owner, ExecutingConnection):
-                try:
-                    owner.read()
-                except Exception:
-                    self._fail(owner)
-                self._settle(owner)
+                continue
+            # Only connections are read.
+            assert isinstance(owner, ExecutingConnection)
+            try:
+                owner.read()
+            except Exception:
+                self._fail(owner)
+            self._settle(owner)
 
     def _submit(self, job: Job[Owner]) -> None:
         """Have the executor do *job*; what it is refused for is reported as its own error."""
