@@ -23,6 +23,7 @@ multiplexer handles a datagram.
 import os
 import socket as _socket
 import sys
+import threading
 import time
 from collections import deque
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -107,12 +108,10 @@ class ExecutingConnection(Connection):
             self._watch()
             return
         if data:
-            messages = self._forwarded.receive_messages(data)
+            self._dispatch.add(self.lane, self._forwarded.receive_messages(data))
+            self.proceed()
         else:
-            self.input_ended = True
-            messages = self._forwarded.receive_end()
-        self._dispatch.add(self.lane, messages)
-        self.proceed()
+            self._read_end()
 
     def attend(self, events: int) -> None:
         """As :meth:`Connection.attend`; raises also when the client has reset the connection."""
@@ -161,6 +160,11 @@ class ExecutingConnection(Connection):
             self._end_messages()
         else:
             self._watch()
+
+    def _read_end(self) -> None:
+        self.input_ended = True
+        self._dispatch.add(self.lane, self._forwarded.receive_end())
+        self.proceed()
 
     def _end_messages(self) -> None:
         self._drop()
@@ -394,6 +398,8 @@ class ExecutingMultiplexer(Multiplexer):
 
     def _answer_datagram(self, datagram: ExecutingDatagram, job: Job[Owner]) -> None:
         entry = datagram.entry
+        # A handler that stops the server doesn't wait for itself.
+        entry.thread = threading.get_ident()
         outcome = Outcome.FAILED
         try:
             datagram.answer(job)
