@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from netserve.concurrency import MultiplexingMixIn
 from netserve.transports import TCPServer, UDPServer
@@ -75,6 +76,12 @@ class Program:
         """The records so far, each one's first line."""
         return [line for line in self.errors.read_text().splitlines() if line.startswith("RECORD ")]
 
+    def in_flight(self) -> int:
+        """How many messages the executor has."""
+        self.process.send_signal(signal.SIGUSR1)
+        assert self.process.stdout is not None
+        return int(self.process.stdout.readline())
+
     def stop(self) -> str:
         """End it in its own way; returns its last line, the statistics."""
         self.process.send_signal(signal.SIGTERM)
@@ -131,6 +138,12 @@ def main(kind: str) -> None:
     logging.basicConfig(format="RECORD %(message)s", level=logging.WARNING)
     with executor(kind) as given, SERVERS[kind](HOME, Heavy) as server:
         server.executor = given
+
+        def tell_flying(*_: object) -> None:
+            loop: Any = server.current_loop
+            print(len(loop._dispatch.flying), flush=True)
+
+        signal.signal(signal.SIGUSR1, tell_flying)
         print(server.server_address[1], flush=True)
         server.run(PATIENCE)
         print(server.stats(), flush=True)

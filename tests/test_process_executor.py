@@ -64,6 +64,7 @@ def test_a_worker_is_killed(program: Callable[[str], Program]) -> None:
             assert client.line() == b"FIRST"
         for client in clients:
             client.send(b"wait %s\nlast\n" % os.fsencode(served.folder))
+        until(lambda: served.in_flight() == 6)
         os.kill(workers_at_work(served.folder, 2)[0], signal.SIGKILL)
         assert [client.rest() for client in clients] == [b""] * 3
         (record,) = served.records()

@@ -378,7 +378,9 @@ def report_on(server: Any) -> Callable[[int, object], None]:
 
     def report(number: int, frame: object) -> None:
         stats = asdict(server.stats()) if hasattr(server, "stats") else {}
-        tell(calls=server.calls, stats=stats)
+        dispatch = getattr(getattr(server, "current_loop", None), "_dispatch", None)
+        flying = len(dispatch.flying) if dispatch else 0
+        tell(calls=server.calls, stats=stats, flying=flying)
 
     return report
 
