@@ -288,6 +288,11 @@ class ExecutingMultiplexer(Multiplexer):
 
         return ExecutingTLSConnection(socket, forwarded, entry, self._dispatch)
 
+    def add(self, connection: Connection) -> None:
+        """As :meth:`Multiplexer.add`; its first messages may be there already, under TLS."""
+        super().add(connection)
+        self._send_off()
+
     def add_datagram(self, handler: ForwardedHandler, entry: Entry) -> None:
         """Begin with a datagram; raises what the handler's ``setup`` does."""
         self._start_monitor()
