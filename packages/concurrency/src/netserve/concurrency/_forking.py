@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol, cast
 from typing_extensions import TypeVar
 
 from netserve.concurrency._children import Children
+from netserve.concurrency._places import Board, BoardPlace
 from netserve.core import (
     BaseServer,
     Entry,
@@ -136,6 +137,9 @@ class ForkingMixIn(ServerMixIn):
         """Close the server, then wait for the processes as :attr:`block_on_close` says."""
         super().server_close()
         self.collect_children(blocking=self.block_on_close)
+        board = vars(self).pop("_board", None)
+        if board is not None:
+            board.close()
 
 
 def _fork(
@@ -160,28 +164,36 @@ def _fork_and_watch(
 
     watches = _watches(server)
     mine: list[_Watch] = []
+    place: BoardPlace | None = None
 
     def ended(code: int | None) -> None:
         for watch in mine:
             watches.discard(watch)
             watch.close()
         entry.outcome = _OUTCOMES.get(code, Outcome.FAILED)
+        if place is not None:
+            entry.read_address()
+            place.release()
         server.close_duplicate(entry.handle)
         server.request_ended(entry)
 
     try:
         entry.handle = server.duplicate_request(entry.request)
+        entry.place = place = _take_place(server)
     except OSError as error:
         if error.errno not in _NO_DESCRIPTOR:
             raise
+        _let_go(server, entry)
         raise ExhaustedError(error.errno, error.strerror) from error
     entry.held = True
     try:
         pid = _fork(children, work, ended)
     except BaseException:
         entry.held = False
-        server.close_duplicate(entry.handle)
-        entry.handle = entry.request
+        if place is not None:
+            entry.place = None
+            place.release()
+        _let_go(server, entry)
         raise
     watch = _Watch(server, children, pid)
     watches.add(watch)
@@ -190,6 +202,24 @@ def _fork_and_watch(
         # Somebody has collected it before there was a watch to end.
         watches.discard(watch)
         watch.close()
+
+
+def _let_go(server: BaseServer[Any, Any], entry: Entry) -> None:
+    """Close the duplicate that *entry* has, if there is one yet: nobody runs it."""
+    if entry.handle is not entry.request:
+        server.close_duplicate(entry.handle)
+        entry.handle = entry.request
+
+
+def _take_place(server: BaseServer[Any, Any]) -> BoardPlace | None:
+    """Where a child of *server* is to tell its client's address, if it learns that itself."""
+    if not getattr(server, "_ns_learns_address_late", False):
+        return None
+    board: Board | None = vars(server).get("_board")
+    if board is None:
+        board = Board(cast("ForkingMixIn", server).max_children)
+        vars(server)["_board"] = board
+    return board.take()
 
 
 # Somebody else's wait for the child has kept its status from us.
