@@ -16,7 +16,6 @@ import math
 import socket as _socket
 import time
 from collections.abc import Generator, Sequence
-from functools import cached_property
 from typing import Any, Final, NamedTuple, Protocol, cast
 from weakref import WeakKeyDictionary
 
@@ -86,6 +85,7 @@ class ProxyProtocolMixIn(ServerMixIn):
 
     There is no default that would be right: while it is empty, the server can't
     be activated. With ``"unix:"``, all peers on a Unix domain socket are trusted.
+    Another value holds for the connections that come after it was set.
     """
 
     proxy_timeout: float = 5.0
@@ -178,9 +178,15 @@ class ProxyProtocolMixIn(ServerMixIn):
             address = yield from following
         return address
 
-    @cached_property
+    @property
     def _ns_trusted(self) -> TrustedProxies:
-        return TrustedProxies(self.trusted_proxies)
+        """What :attr:`trusted_proxies` means, made anew when that is another object."""
+        given = self.trusted_proxies
+        made: tuple[object, TrustedProxies] | None = vars(self).get("_ns_made_trusted")
+        if made is None or made[0] is not given:
+            made = given, TrustedProxies(given)
+            vars(self)["_ns_made_trusted"] = made
+        return made[1]
 
     def _ns_read_header(
         self, request: StreamRequest, entry: Entry | None
