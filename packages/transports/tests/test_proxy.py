@@ -97,7 +97,8 @@ def ask(server, *parts, address=None):
     """Send *parts* one by one to *server*; returns what comes back, and our address."""
     with socket.create_connection(address or server.server_address, PATIENCE) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with contextlib.suppress(ConnectionError):
+        # It may have been reset by then.
+        with contextlib.suppress(OSError):
             for part in parts:
                 connection.sendall(part)
             connection.shutdown(socket.SHUT_WR)
@@ -137,6 +138,7 @@ def test_the_client_is_the_one_in_the_header(server, seen, caplog):
     assert data == b"hello"
     assert server.verified == [CLIENT]
     assert settled(server).completed == 1
+    server.shutdown()
     ((level, message),) = records(caplog, "netserve.access")
     assert level == "INFO"
     assert message.startswith("('192.0.2.1', 56324) completed in ")
@@ -285,14 +287,12 @@ def test_a_drain_forces_a_header_that_doesnt_come(data, server, serve, caplog):
 # --- who is trusted ---
 
 
-def test_nobody_else_is_believed(server, serve, seen, caplog):
+def test_nobody_else_is_believed(server, seen, caplog):
     """A header from a peer that isn't trusted is never read; one record says why."""
-    with Proxied(LOCAL, Handler) as server:
-        server.trusted_proxies = ("10.0.0.0/8",)
-        serve(server)
-        answer, own = ask(server, LINE + b"hello")
-        assert settled(server).refused == 1
+    server.trusted_proxies = ("10.0.0.0/8",)
+    answer, own = ask(server, LINE + b"hello")
     assert answer == b""
+    assert settled(server).refused == 1
     assert seen == []
     assert server.verified == []
     ((level, message),) = records(caplog)
