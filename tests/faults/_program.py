@@ -36,6 +36,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from netserve.transports import ProxyProtocolMixIn
+
 MAIN = os.getpid()
 NOBODY = 65534
 
@@ -179,6 +181,12 @@ class FaultyHooks(Raises):
 
 class FaultyHandler:
     """The hooks of a handler, each of which may raise."""
+
+
+class Proxied(ProxyProtocolMixIn):
+    """A server behind a proxy on this machine."""
+
+    trusted_proxies = ("127.0.0.1",)
 
 
 owners: dict[str, type] = {}

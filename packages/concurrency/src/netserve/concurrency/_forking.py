@@ -181,17 +181,17 @@ def _fork_and_watch(
         entry.handle = server.duplicate_request(entry.request)
         entry.place = place = _take_place(server)
     except OSError as error:
+        _let_go(server, entry)
         if error.errno not in _NO_DESCRIPTOR:
             raise
-        _let_go(server, entry)
         raise ExhaustedError(error.errno, error.strerror) from error
     entry.held = True
     try:
         pid = _fork(children, work, ended)
     except BaseException:
         entry.held = False
+        entry.place = None
         if place is not None:
-            entry.place = None
             place.release()
         _let_go(server, entry)
         raise
