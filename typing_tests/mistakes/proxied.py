@@ -26,13 +26,13 @@ def number(server: Proxied, request: DatagramRequest) -> None:
     server.proxy_header(request)
 
 
-# E proxied-trusted-number: int
+# E proxied-trusted-number: IPv4Network
 trusted: list[TrustedProxy] = [10]
 
 # E proxied-version: 3
 ProxyHeader(3)
 
-# E proxied-family-name: family
+# E proxied-family-name: ProxyFamily
 ProxyHeader(2, family="TCP4")
 
 

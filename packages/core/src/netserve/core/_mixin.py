@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from netserve.core._ledger import Entry
     from netserve.core._loop import Loop
-    from netserve.core._opening import Opening
-    from netserve.core._types import HookAddressT
 
     class _Following:
         """What type checkers may take for granted of the class behind a mix-in."""
@@ -31,9 +29,7 @@ if TYPE_CHECKING:
         def handle_timeout(self) -> None: ...
         def may_accept(self) -> bool: ...
         def abandon_requests(self) -> None: ...
-        def open_request(
-            self, request: Any, client_address: HookAddressT
-        ) -> Opening[HookAddressT] | None: ...
+        def open_request(self, request: Any, client_address: Any) -> Any: ...
         @contextmanager
         def _ns_serving(self) -> Generator[Loop]: ...
 
