@@ -27,6 +27,7 @@ def number(server: Proxied, request: DatagramRequest) -> None:
 
 
 # E proxied-trusted-number: IPv4Network
+# E proxied-trusted-number (pyrefly): TrustedProxy
 trusted: list[TrustedProxy] = [10]
 
 # E proxied-version: 3
