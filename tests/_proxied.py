@@ -2,7 +2,8 @@
 
 The argument is a JSON object: ``bases``, the classes to mix as ``module:name``;
 ``attributes``, what the class has besides; ``path``, the Unix socket to serve on
-in place of a port. The first line of the output is the server's address. Each
+in place of a port; ``certificate``, the file with the key and certificate to speak
+TLS with. The first line of the output is the server's address. Each
 line of a client is answered with a JSON object that says what the handler knows.
 Each connection that a handler sees, and each log record, is a line in the file
 ``log`` of the working directory. SIGUSR1 has the statistics printed as a line,
@@ -19,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from netserve import transports
 from netserve.core import BaseServer
 from netserve.handlers import Lines, MessageRequestHandler
 from netserve.transports import ProxyHeader, ProxyProtocolMixIn
@@ -113,6 +115,9 @@ def main() -> None:
     if "farewell" in attributes:
         attributes["farewell"] = attributes["farewell"].encode()
     kind: Any = type("Served", (*mixins, ProxyProtocolMixIn, base), attributes)
+    if "certificate" in asked:
+        mixins.append(transports.TLSMixIn)
+        attributes["ssl_context"] = transports.server_context(asked["certificate"])
     path = asked.get("path")
     server = kind(path or ("127.0.0.1", 0), Knows)
     signal.signal(signal.SIGUSR1, lambda *_: report(server))

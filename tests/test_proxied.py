@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import pytest
 import trustme
 
-from netserve import concurrency
+from netserve import concurrency, transports
 from netserve.concurrency import ThreadingMixIn
 from netserve.transports import (
     ProxyCommand,
@@ -78,6 +78,8 @@ class Served:
             "bases": [*bases, f"netserve.transports:{base}"],
             "attributes": attributes,
         }
+        if "certificate" in attributes:
+            asked["certificate"] = attributes.pop("certificate")
         if base == "UnixStreamServer":
             asked["path"] = str(folder / "socket")
         self.process = subprocess.Popen(
@@ -422,6 +424,33 @@ def test_behind_haproxy(
         assert time.monotonic() < until
         time.sleep(0.05)
     assert not [message for message in served.messages() if "isn't allowed" in message]
+
+
+@pytest.mark.skipif(not hasattr(transports, "TLSMixIn"), reason="needs TLS")
+@pytest.mark.parametrize("mixin", MIXINS)
+def test_behind_haproxy_with_tls_of_our_own(
+    start: Start,
+    haproxy: Callable[[Any], HAProxy],
+    authority: trustme.CA,
+    short_folder: Path,
+    mixin: str,
+) -> None:
+    """HAProxy passes it through: its header comes before the handshake."""
+    certificate = short_folder / "own.pem"
+    issued = authority.issue_cert("own.example")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    served = start(mixin, certificate=str(certificate))
+    proxy = haproxy(served.address)
+    with (
+        connect(proxy.plain) as plain,
+        client_context(authority, certified=False).wrap_socket(
+            plain, server_hostname="own.example"
+        ) as connection,
+    ):
+        known = ask_on(connection)
+        own = list(connection.getsockname())
+    assert (known["client"], known["header"]["version"]) == (own, 1)
+    assert known["message"] == "hello"
 
 
 # --- curl ---

@@ -164,24 +164,21 @@ def _fork_and_watch(
 
     watches = _watches(server)
     mine: list[_Watch] = []
-    place: BoardPlace | None = None
 
     def ended(code: int | None) -> None:
         for watch in mine:
             watches.discard(watch)
             watch.close()
         entry.outcome = _OUTCOMES.get(code, Outcome.FAILED)
-        if place is not None:
-            entry.read_address()
-            place.release()
+        _leave_place(entry)
         server.close_duplicate(entry.handle)
         server.request_ended(entry)
 
     try:
         entry.handle = server.duplicate_request(entry.request)
-        entry.place = place = _take_place(server)
+        entry.place = _take_place(server)
     except OSError as error:
-        _let_go(server, entry)
+        _release(server, entry)
         if error.errno not in _NO_DESCRIPTOR:
             raise
         raise ExhaustedError(error.errno, error.strerror) from error
@@ -190,10 +187,8 @@ def _fork_and_watch(
         pid = _fork(children, work, ended)
     except BaseException:
         entry.held = False
-        entry.place = None
-        if place is not None:
-            place.release()
-        _let_go(server, entry)
+        _leave_place(entry)
+        _release(server, entry)
         raise
     watch = _Watch(server, children, pid)
     watches.add(watch)
@@ -204,11 +199,11 @@ def _fork_and_watch(
         watch.close()
 
 
-def _let_go(server: BaseServer[Any, Any], entry: Entry) -> None:
-    """Close the duplicate that *entry* has, if there is one yet: nobody runs it."""
-    if entry.handle is not entry.request:
-        server.close_duplicate(entry.handle)
-        entry.handle = entry.request
+def _release(server: BaseServer[Any, Any], entry: Entry) -> None:
+    """Give up the duplicate of *entry*'s request, if there is one: no other process has it."""
+    duplicate, entry.handle = entry.handle, entry.request
+    if duplicate is not entry.request:
+        server.close_duplicate(duplicate)
 
 
 def _take_place(server: BaseServer[Any, Any]) -> BoardPlace | None:
@@ -220,6 +215,15 @@ def _take_place(server: BaseServer[Any, Any]) -> BoardPlace | None:
         board = Board(cast("ForkingMixIn", server).max_children)
         vars(server)["_board"] = board
     return board.take()
+
+
+def _leave_place(entry: Entry) -> None:
+    """Note what the child of *entry* has told in its place, if it has one, and give that up."""
+    place = entry.place
+    if place is not None:
+        entry.read_address()
+        entry.place = None
+        place.release()
 
 
 # Somebody else's wait for the child has kept its status from us.

@@ -39,6 +39,9 @@ class Place(Protocol):
         """How many of the others have the same peer; this one is counted from now on."""
         ...
 
+    def release(self) -> None:
+        """Let another process have it."""
+
 
 class Entry:
     """One request in progress."""
@@ -110,7 +113,8 @@ class Entry:
 
     def read_address(self) -> None:
         """Note the address that another process has learnt, if it has."""
-        told = None if self.place is None else self.place.read()
+        place = self.place
+        told = None if place is None else place.read()
         if told is not None:
             self.address = told
 
