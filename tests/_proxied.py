@@ -114,10 +114,10 @@ def main() -> None:
     attributes = {"access_log": True, **asked.get("attributes", {})}
     if "farewell" in attributes:
         attributes["farewell"] = attributes["farewell"].encode()
-    kind: Any = type("Served", (*mixins, ProxyProtocolMixIn, base), attributes)
     if "certificate" in asked:
         mixins.append(transports.TLSMixIn)
         attributes["ssl_context"] = transports.server_context(asked["certificate"])
+    kind: Any = type("Served", (*mixins, ProxyProtocolMixIn, base), attributes)
     path = asked.get("path")
     server = kind(path or ("127.0.0.1", 0), Knows)
     signal.signal(signal.SIGUSR1, lambda *_: report(server))
