@@ -3,6 +3,8 @@
 import contextlib
 import gc
 import signal
+import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +31,23 @@ def _ctrl_c_is_heard() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_address_is_turned_into_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail whatever asks for the name of an address: it may take half a minute.
+
+    The standard library's HTTPServer does, and is told the address.
+    """
+
+    def refuse(*arguments: object) -> str:
+        caller = sys._getframe(1)  # noqa: SLF001  # inspect is slower, for each test
+        if caller.f_globals["__name__"] == "http.server":
+            return str(arguments[0])
+        raise AssertionError(f"a reverse lookup of {arguments}")
+
+    for name in ("getfqdn", "gethostbyaddr", "getnameinfo"):
+        monkeypatch.setattr(socket, name, refuse)
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@
 servers may fork, and with the folder to serve files and Unix sockets from as
 its working directory. Each line of standard input is a JSON object: ``bases``,
 the classes to mix as ``module:name``, and ``handler``, a name of ``HANDLERS``.
-The answer is a line with the server's address; it serves until SIGTERM; then a
-line says what was left behind. Records of the level INFO and above go to standard
-error.
+``place`` may say where, a name of ``PLACES``. The answer is a line with the server's
+address; it serves until SIGTERM; then a line says what was left behind. Records of
+the level INFO and above go to standard error.
 """
 
 import http.server
@@ -15,7 +15,9 @@ import json
 import logging
 import os
 import signal
+import socket
 import socketserver
+import ssl
 import sys
 import threading
 import wsgiref.simple_server
@@ -24,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from netserve import core, handlers
+from netserve import core, handlers, transports
 
 MAIN_PROCESS = os.getpid()
 
@@ -56,8 +58,8 @@ def reply(data: bytes) -> bytes:
 def function(request: Any, client_address: Any, server: object) -> None:
     """Handle a request of any server: a handler need not be a class."""
     if isinstance(request, tuple):
-        data, socket = request
-        socket.sendto(reply(data), client_address)
+        data, answering = request
+        answering.sendto(reply(data), client_address)
     else:
         request.sendall(reply(request.recv(1024)))
 
@@ -182,11 +184,46 @@ def find(name: str) -> type:
     return found
 
 
-def make(bases: list[str], handler: str) -> Server:
+def usual(server_class: Any, handler: Any) -> Any:
+    """A server on an address of its own."""
+    address = "socket" if server_class.address_family == socket.AF_UNIX else ("127.0.0.1", 0)
+    return server_class(address, handler)
+
+
+def ipv6(server_class: Any, handler: Any) -> Any:
+    """A server on IPv6."""
+    return server_class(("::1", 0), handler)
+
+
+def dual(server_class: Any, handler: Any) -> Any:
+    """A server on all interfaces, of IPv4 too."""
+    return server_class(("::", 0), handler, dual_stack=True)
+
+
+def inherited(server_class: Any, handler: Any) -> Any:
+    """A server on the descriptor of a socket that somebody else has bound."""
+    bound = socket.socket(server_class.address_family, server_class.socket_type)
+    bound.bind("socket" if server_class.address_family == socket.AF_UNIX else ("127.0.0.1", 0))
+    return server_class.from_fd(bound.detach(), handler)
+
+
+PLACES: dict[str, Callable[[Any, Any], Any]] = {
+    "usual": usual,
+    "ipv6": ipv6,
+    "dual": dual,
+    "inherited": inherited,
+}
+
+
+def context(_server: object) -> ssl.SSLContext:
+    """What servers under TLS speak, with the certificate in the folder above."""
+    return transports.server_context("../server.pem", "../server.key")
+
+
+def make(bases: list[str], handler: str, place: str = "usual") -> Server:
     """The server of the mixed class."""
-    server_class: Any = type("Mixed", tuple(map(find, bases)), {})
-    address = "socket" if "Unix" in bases[-1] else ("127.0.0.1", 0)
-    server: Any = server_class(address, HANDLERS[handler])
+    server_class: Any = type("Mixed", tuple(map(find, bases)), {"make_ssl_context": context})
+    server: Any = PLACES[place](server_class, HANDLERS[handler])
     if handler == "xmlrpc":
         server.logRequests = False
         server.register_function(lambda text: reply(text.encode()).decode(), "reply")

@@ -54,11 +54,12 @@ READY_MADE = [
 
 
 class Combination(NamedTuple):
-    """The classes to mix, the handler, and who must be found to run a request."""
+    """The classes to mix, the handler, who must be found to run a request, and where it is."""
 
     bases: list[str]
     handler: str
     runner: str
+    place: str = "usual"
 
 
 def combinations() -> Iterator[Any]:
@@ -73,6 +74,18 @@ def combinations() -> Iterator[Any]:
         server = f"netserve.socketserver:{ready_made}"
         for name in DATAGRAM_HANDLERS if is_datagram(server) else STREAM_HANDLERS:
             yield pytest.param(Combination([server], name, runner), id=f"{server}-{name}")
+
+
+def placed() -> Iterator[Any]:
+    """The same for other places than an address of IPv4 or a path of one's own."""
+    for mixin, runner in MIXINS.items():
+        for server in ("TCPServer", "UDPServer", "UnixStreamServer", "UnixDatagramServer"):
+            name = f"netserve.transports:{server}"
+            bases = [mixin, name] if mixin else [name]
+            for place in ("inherited",) if "Unix" in server else ("ipv6", "dual", "inherited"):
+                handler = "datagram" if is_datagram(server) else "stream"
+                combination = Combination(bases, handler, runner, place)
+                yield pytest.param(combination, id="-".join([*bases, handler, place]))
 
 
 def is_datagram(server: str) -> bool:
@@ -102,7 +115,8 @@ class ServerProcess:
         """Have it serve *combination*; returns the address to connect to."""
         assert self.process.stdin is not None
         self.idle = False
-        order = {"bases": combination.bases, "handler": combination.handler}
+        order = combination._asdict()
+        del order["runner"]
         print(json.dumps(order), file=self.process.stdin, flush=True)
         address = self._answer()
         return str(self.folder / address) if isinstance(address, str) else tuple(address)
@@ -162,9 +176,16 @@ def processes() -> Iterator[Callable[[str], ServerProcess]]:
             server_process.end()
 
 
+def family(address: Any) -> int:
+    """The family of *address*."""
+    if isinstance(address, str):
+        return socket.AF_UNIX
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
 def connect(address: Any) -> socket.socket:
     """A connection to *address*."""
-    client = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+    client = socket.socket(family(address))
     client.connect(address)
     return client
 
@@ -179,10 +200,9 @@ def ask_stream(address: Any) -> str:
 
 def ask_datagram(address: Any) -> str:
     """Say hello in a datagram; returns the one that comes back."""
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with tempfile.TemporaryDirectory(prefix="ns-") as folder:
-        with socket.socket(family, socket.SOCK_DGRAM) as client:
-            client.bind(f"{folder}/client" if isinstance(address, str) else ("127.0.0.1", 0))
+        with socket.socket(family(address), socket.SOCK_DGRAM) as client:
+            client.bind(f"{folder}/client" if isinstance(address, str) else (address[0], 0))
             client.sendto(b"hello\n", address)
             return client.recv(1024).decode()
 
@@ -211,7 +231,7 @@ def ask_xmlrpc(address: Any) -> str:
         return str(proxy.reply("hello"))
 
 
-@pytest.mark.parametrize("combination", list(combinations()))
+@pytest.mark.parametrize("combination", [*combinations(), *placed()])
 def test_combination_answers_a_real_client(
     processes: Callable[[str], ServerProcess], combination: Combination
 ) -> None:
@@ -220,6 +240,9 @@ def test_combination_answers_a_real_client(
     ask = ask_datagram if is_datagram(combination.bases[-1]) else ask_stream
     process = processes(combination.runner)
     address = process.start(combination)
+    if combination.place == "dual":
+        assert address[0] == "::"
+        address = ("127.0.0.1", address[1])
     answer = clients.get(combination.handler, ask)(address)
     process.stop()
     assert answer == f"HELLO in {combination.runner}"

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+from tests._tls import Authority, Client
 
 pytestmark = pytest.mark.skipif(
     not (hasattr(os, "fork") and hasattr(socket, "AF_UNIX")), reason="needs fork and AF_UNIX"
@@ -55,6 +58,8 @@ class Talk(NamedTuple):
 
     words: str = ""
     """What must be in the server's records; empty for none."""
+    whole: bool = True
+    """Whether the server tells, where it can, that the client has heard everything."""
 
 
 LINES = [b"line %d\n" % number for number in range(16)]
@@ -82,6 +87,7 @@ TALKS = {
         [(b"one\nfail\ntwo\n", b"ONE\n")],
         ended_by_server=True,
         words="RuntimeError: of the handler",
+        whole=False,
     ),
 }
 
@@ -166,6 +172,7 @@ class Server:
 def servers() -> Iterator[Callable[[list[str]], Server]]:
     """A process for the servers that fork and one for the others, as in ``test_composition``."""
     with tempfile.TemporaryDirectory(prefix="ns-") as name:
+        Authority(Path(name)).issue("server")
         running: list[Server] = []
         current: dict[bool, Server] = {}
 
@@ -185,15 +192,19 @@ def servers() -> Iterator[Callable[[list[str]], Server]]:
             each.end()
 
 
-def combinations(classes: list[str]) -> list[Any]:
-    """Each mix-in on each of the server *classes* of each module that it is for."""
+def combinations(classes: list[str], below: str = "") -> list[Any]:
+    """Each mix-in on each of the server *classes* of each module that it is for.
+
+    *below* is another mix-in between the two, for servers that aren't the
+    standard library's.
+    """
     mixed = [
-        [*filter(None, [mixin]), f"{module}:{name}"]
+        [*filter(None, [mixin, below]), f"{module}:{name}"]
         for mixin in MIXINS
         for module in MODULES
         for name in classes
         # The standard library's loop serves one request after the other.
-        if not (mixin.endswith("MultiplexingMixIn") and module == "socketserver")
+        if not ((below or mixin.endswith("MultiplexingMixIn")) and module == "socketserver")
     ]
     return [pytest.param(bases, id="-".join(bases)) for bases in mixed]
 
@@ -203,7 +214,7 @@ def family(address: Any) -> int:
     return socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
 
 
-def receive(client: socket.socket, size: int) -> bytes:
+def receive(client: "socket.socket | Client", size: int) -> bytes:
     """Exactly *size* bytes, or fewer at the end."""
     received = b""
     while len(received) < size and (data := client.recv(size - len(received))):
@@ -227,6 +238,19 @@ def say(address: Any, talk: Talk) -> Iterator[tuple[bytes, bytes]]:
         yield receive(client, 10_000), talk.last
 
 
+def say_secretly(address: Any, talk: Talk, context: ssl.SSLContext) -> Iterator[tuple[Any, Any]]:
+    """As :func:`say`, under TLS; at last, whether the server has told that it was all."""
+    with Client(address, context) as client:
+        for sent, expected in talk.turns:
+            for start in range(0, len(sent), talk.step):
+                client.sendall(sent[start : start + talk.step])
+            yield receive(client, len(expected)), expected
+        if not talk.ended_by_server:
+            client.end()
+        yield receive(client, 10_000), talk.last
+        yield client.whole, talk.whole
+
+
 @contextlib.contextmanager
 def datagram_client(address: Any, *, named: bool = True) -> Iterator[socket.socket]:
     """A socket to send datagrams to *address*, with an address of its own if *named*."""
@@ -246,6 +270,20 @@ def test_messages_on_a_stream(
     """The client hears what it should and then the end, and the records tell the faults."""
     server = servers(bases)
     for heard, expected in say(server.start(bases), talk):
+        assert heard == expected
+    check_records(server.stop(), talk.words)
+
+
+@pytest.mark.parametrize("talk", TALKS.values(), ids=TALKS)
+@pytest.mark.parametrize("bases", combinations(STREAM_SERVERS, "netserve.transports:TLSMixIn"))
+def test_messages_under_tls(
+    servers: Callable[[list[str]], Server], bases: list[str], talk: Talk
+) -> None:
+    """The same, under TLS; and the client can tell whether it has heard everything."""
+    server = servers(bases)
+    address = server.start(bases)
+    context = ssl.create_default_context(cafile=str(server.folder.parent / "ca.pem"))
+    for heard, expected in say_secretly(address, talk, context):
         assert heard == expected
     check_records(server.stop(), talk.words)
 

@@ -43,7 +43,7 @@ MIXINS = [
     "",
     *(
         f"{name}MixIn"
-        for name in ("Threading", "Forking", "ThreadPool")
+        for name in ("Threading", "Forking", "ThreadPool", "Multiplexing")
         if hasattr(concurrency, f"{name}MixIn")
     ),
 ]

@@ -28,6 +28,7 @@ import resource
 import signal
 import socket
 import socketserver
+import ssl
 import sys
 import threading
 import time
@@ -36,7 +37,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from netserve.transports import ProxyProtocolMixIn
+from netserve.transports import ProxyProtocolMixIn, TLSMixIn, server_context
 
 MAIN = os.getpid()
 NOBODY = 65534
@@ -218,6 +219,31 @@ class Counted:
         """Count, and take a request."""
         self.calls += 1
         return super().get_request()  # type: ignore[misc]
+
+
+class Secret(TLSMixIn):
+    """Speaks TLS, with the certificate in the folder *certificates*."""
+
+    certificates = ""
+
+    def make_ssl_context(self) -> ssl.SSLContext:
+        """Read it."""
+        folder = Path(self.certificates)
+        return server_context(folder / "server.pem", folder / "server.key")
+
+
+class SecretListener:
+    """Does so with the usual recipe: the listening socket is one of TLS."""
+
+    certificates = ""
+    socket: Any
+
+    def server_activate(self) -> None:
+        """Put TLS over it."""
+        super().server_activate()  # type: ignore[misc]
+        folder = Path(self.certificates)
+        context = server_context(folder / "server.pem", folder / "server.key")
+        self.socket = context.wrap_socket(self.socket, server_side=True)
 
 
 def server_class(name: str, handler: str, bases: list[type]) -> tuple[type[Any], Any]:

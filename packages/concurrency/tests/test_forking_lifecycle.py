@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from netserve.core import (
     PeerError,
     RefusedError,
     State,
+    Wait,
 )
 
 PATIENCE = 20
@@ -820,3 +822,118 @@ def test_a_fork_that_fails_leaves_its_place_to_others(connect, monkeypatch):
                 assert entry.place is None
         assert vars(server)["_board"].take() is not None
         server.shutdown_request(request)
+
+
+# --- openings ---
+
+
+class Opening(Server):
+    """A forking server whose clients say a line before their handlers begin."""
+
+    def open_request(self, request, client_address):
+        """Tell that it waits, and wait for the line."""
+        self.tell("opening")
+        yield Wait(False, time.monotonic() + PATIENCE, Deadline.HANDSHAKE, PATIENCE)
+        line = request.recv(100)
+        if line == b"bad":
+            msg = "a bad line"
+            raise PeerError(msg)
+        return {b"odd": object(), b"none": None}.get(line, line.decode())
+
+
+def opens(server, words, *, stop, client, line):
+    """Drain the server once a child opens, then let the client say its *line*."""
+    if words == "opening":
+        if stop:
+            server.stop(PATIENCE)
+        client.sendall(line)
+    elif words == "answered":
+        client.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("line", [b"someone", b"odd", b"none"])
+def test_a_child_tells_when_it_has_opened_its_connection(connect, line):
+    """Until then a drain leaves it alone; then the parent knows the client's address too."""
+    with Opening(conversation, lambda server, words: None) as server:
+        client = connect(server)
+        own = server.client = client.getsockname()
+        server.heard = lambda server, words: opens(
+            server, words, stop=True, client=client, line=line
+        )
+        server.serve_forever()
+        (entry,) = server.ended
+        assert entry.outcome is Outcome.DRAINED
+        assert entry.address == ("someone" if line == b"someone" else own)
+        assert not entry.opening
+        assert client.recv(100) == b""
+
+
+def test_a_child_that_never_opens_its_connection_tells_nothing(connect):
+    """Its end is how the parent knows."""
+    with Opening(conversation, lambda server, words: None) as server:
+        client = connect(server)
+        server.heard = lambda server, words: opens(
+            server, words, stop=False, client=client, line=b"bad"
+        )
+        stop_when_idle(server)
+        server.serve_forever()
+        (entry,) = server.ended
+        assert entry.outcome is Outcome.FAILED
+        assert entry.address == client.getsockname()
+        assert entry.opening
+
+
+def test_without_a_loop_the_parent_learns_of_an_opening_in_time(connect):
+    """Whoever stops the server looks for it."""
+    with Opening(conversation) as server:
+        client = connect(server)
+        server.handle_request()
+        assert server.hear() == "opening"
+        client.sendall(b"someone")
+        client.sendall(b"")
+        (entry,) = server.requests_in_progress.entries()
+        until = time.monotonic() + PATIENCE
+        while entry.opening and time.monotonic() < until:
+            server.service_actions()
+        assert entry.address == "someone"
+        result = server.stop(PATIENCE)
+        assert (result.drained, result.forced) == (1, 0)
+
+
+def test_where_there_is_no_descriptor_for_the_report_the_request_waits(connect, monkeypatch):
+    """As where there is none for the duplicate; nothing is left open."""
+
+    def none():
+        raise OSError(errno.EMFILE, "no descriptors")
+
+    monkeypatch.setattr(os, "pipe", none)
+    with Opening(conversation) as server:
+        connect(server)
+        errors = []
+        server.handle_error = lambda request, address: errors.append(sys.exc_info()[1])
+        server.handle_request()
+        (error,) = errors
+        assert isinstance(error, ExhaustedError)
+        assert [duplicate.fileno() for duplicate in server.duplicates] == [-1]
+    monkeypatch.setattr(os, "pipe", lambda: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+    with Opening(conversation) as server:
+        connect(server)
+        errors = []
+        server.handle_error = lambda request, address: errors.append(sys.exc_info()[1])
+        server.handle_request()
+        assert errors[0].errno == errno.EIO
+
+
+def test_where_no_child_can_be_started_the_report_is_closed(connect, monkeypatch):
+    """Both of its ends."""
+
+    def fail():
+        raise OSError(errno.EAGAIN, "no processes")
+
+    monkeypatch.setattr(os, "fork", fail)
+    with Opening(conversation) as server:
+        connect(server)
+        errors = []
+        server.handle_error = lambda request, address: errors.append(sys.exc_info()[1])
+        server.handle_request()
+        assert isinstance(errors[0], ExhaustedError)

@@ -1,5 +1,6 @@
 """Tests of netserve.core._errors."""
 
+import errno
 import pickle
 
 import pytest
@@ -15,6 +16,7 @@ from netserve.core import (
     PeerError,
     State,
     StateError,
+    TruncatedError,
     UnnamedPeerError,
 )
 
@@ -31,6 +33,7 @@ from netserve.core import (
         (DeadlineError, TimeoutError),
         (FramingError, ValueError),
         (UnnamedPeerError, OSError),
+        (TruncatedError, ConnectionResetError),
     ],
 )
 def test_each_error_is_caught_as_the_builtin_one_too(error, builtin):
@@ -70,3 +73,10 @@ def test_a_framing_error_has_the_messages_before_it():
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.messages) == ("too long", [b"one", b"two"])
     assert FramingError("too long").messages == []
+
+
+def test_a_truncated_error_says_what_broke_off():
+    """As the system says that a connection was reset, but in words of ours."""
+    error = TruncatedError("the stream broke off")
+    assert error.errno == errno.ECONNRESET
+    assert str(error) == "the stream broke off"

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from netserve.core import BaseServer, State, Waker
-from netserve.core._signals import stop_signals
+from netserve.core._signals import heard_signals
 
 PATIENCE = 20  # seconds until a test gives up; none waits so long unless it fails
 
@@ -141,7 +141,7 @@ def heard():
 def test_two_signals_are_told_and_the_next_does_what_it_did(heard, sent):
     """The first and the second, of either kind, are counted; a third isn't heard."""
     times = []
-    with stop_signals(times.append):
+    with heard_signals(times.append):
         for name in sent:
             signal.raise_signal(getattr(signal, f"SIG{name}"))
         assert times == [1, 2]
@@ -155,7 +155,7 @@ def test_two_signals_are_told_and_the_next_does_what_it_did(heard, sent):
 def test_the_old_handlers_are_back_when_the_second_is_told(heard):
     """What the second one asks for may take its time; a third isn't kept from its work."""
     seen = []
-    with stop_signals(lambda times: seen.append(signal.getsignal(signal.SIGTERM))):
+    with heard_signals(lambda times: seen.append(signal.getsignal(signal.SIGTERM))):
         mine = signal.getsignal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
@@ -168,7 +168,7 @@ def test_the_old_handlers_are_back_after_it(heard, sent):
     """However many signals came, and whatever ended the span."""
 
     def span():
-        with stop_signals(lambda times: None):
+        with heard_signals(lambda times: None):
             for _ in range(sent):
                 signal.raise_signal(signal.SIGTERM)
             raise ZeroDivisionError
@@ -183,7 +183,7 @@ def test_the_old_handlers_are_back_after_it(heard, sent):
 def test_what_is_ignored_stays_ignored():
     """What was started in the background of a shell isn't ended by Ctrl-C."""
     with handlers(SIGINT=signal.SIG_IGN, SIGTERM=signal.SIG_DFL):
-        with stop_signals(pytest.fail):
+        with heard_signals(pytest.fail):
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
             signal.raise_signal(signal.SIGINT)
@@ -422,3 +422,68 @@ def test_a_program_is_ended_by_signals(mode, steps, status):
         finally:
             process.kill()
     assert process.returncode == status
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_sighup_reloads_a_server_that_can(ignored):
+    """Also where nohup has it ignored; and what was there before is there afterwards."""
+    reloads = []
+
+    class Reloading(Idle):
+        def reload(self):
+            reloads.append(threading.current_thread() is threading.main_thread())
+            if len(reloads) == 2:
+                self.shutdown()
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    outer = signal.SIG_IGN if ignored else lambda number, frame: None
+    before = signal.signal(signal.SIGHUP, outer)
+    try:
+        hup = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGHUP))
+        hup.start()
+        Reloading().run()
+        hup.join()
+        assert signal.getsignal(signal.SIGHUP) is outer
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert reloads[:2] == [True, True]
+
+
+def test_sighup_is_left_alone_where_nothing_reloads():
+    """It does what it did before."""
+    heard = []
+    before = signal.signal(signal.SIGHUP, lambda number, frame: heard.append(number))
+    try:
+
+        class Asking(Idle):
+            @property
+            def _ns_interval(self):
+                os.kill(os.getpid(), signal.SIGHUP)
+                self.shutdown()
+                return super()._ns_interval
+
+        server = Asking()
+        server.reload()
+        server.run()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert heard
+
+
+def test_a_reload_that_fails_is_one_record_and_ends_nothing(caplog):
+    """With its traceback, at level ERROR."""
+
+    class Failing(Idle):
+        def reload(self):
+            self.shutdown()
+            msg = "no such file"
+            raise OSError(msg)
+
+    hup = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGHUP))
+    hup.start()
+    Failing().run()
+    hup.join()
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert "reload raised" in record.getMessage()
+    assert record.exc_info

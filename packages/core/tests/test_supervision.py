@@ -224,6 +224,17 @@ def test_what_the_peer_did_wrong_is_one_record_without_traceback(request_, caplo
     assert record.getMessage() == f"{server!r}: client sent what isn't allowed ({error})"
 
 
+def test_an_error_of_the_peers_says_how_loud_its_record_is(request_, caplog):
+    """Some of them nobody wants to hear of."""
+
+    class QuietError(PeerError):
+        level = logging.DEBUG
+
+    caplog.set_level(logging.DEBUG)
+    Server(raiser(QuietError("a scan"))).run(request_)
+    assert [record.levelno for record in caplog.records] == [logging.DEBUG]
+
+
 def test_a_bug_is_one_error_record_with_its_traceback(request_, caplog):
     """The record has the server, the peer, the handler and the duration as attributes."""
     error = ValueError("a bug")

@@ -177,7 +177,7 @@ def test_a_path_in_use_is_one_clear_sentence_and_stays(path: str) -> None:
     Path(path).write_text("precious")
     done = run("echo", "--unix", path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"Error: can't bind '.*' \(Address already in use\): .*\n", done.stderr)
+    assert re.fullmatch(r"Error: can't bind '.*' \(File exists\): .*\n", done.stderr)
     assert Path(path).read_text() == "precious"
 
 

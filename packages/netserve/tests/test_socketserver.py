@@ -466,3 +466,68 @@ def test_a_program_may_have_private_names_of_its_own(
             assert client.recv(100) == b"HELLO\n"
         server.stop()
         assert {getattr(server, name) for name in names} == {"the instance's"}
+
+
+# --- sockets as CPython has them ---
+
+
+def test_the_family_is_stated_not_found_out():
+    """And IPv6 has all four parts, with a client of IPv4 mapped into it."""
+    with pytest.raises(socket.gaierror):
+        ours.TCPServer(("::1", 0), print)
+
+    class Dual(ours.TCPServer):
+        address_family = socket.AF_INET6
+
+        def server_bind(self):
+            assert type(self.socket) is socket.socket
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            super().server_bind()
+
+    with Dual(("::", 0), print) as server:
+        assert len(server.server_address) == 4
+        with socket.create_connection(("127.0.0.1", server.server_address[1])):
+            request, address = server.get_request()
+            request.close()
+            assert address[0] == "::ffff:127.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["UnixStreamServer", "UnixDatagramServer"])
+def test_a_unix_path_is_the_programs_to_look_after(short_folder, name):
+    """It stays, and while it is there nobody can bind it; nothing else is made."""
+    kind = getattr(ours, name)
+    path = short_folder / "s"
+    with kind(str(path), print):
+        pass
+    assert path.is_socket()
+    with pytest.raises(OSError, match="Address already in use"):
+        kind(str(path), print)
+    assert [entry.name for entry in short_folder.iterdir()] == ["s"]
+
+
+def test_a_unix_path_has_the_mode_that_is_asked_for(short_folder):
+    """Which costs a program that doesn't ask nothing."""
+    path = short_folder / "s"
+    with ours.UnixStreamServer(str(path), print, socket_mode=0o600):
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_unnamed_client_has_an_empty_address(short_folder):
+    """A plain string."""
+    with ours.UnixStreamServer(str(short_folder / "s"), print) as server:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(server.server_address)
+            request, address = server.get_request()
+            request.close()
+            assert address == ""
+            assert type(address) is str
+
+
+def test_a_given_socket_is_served_here_too():
+    """Of the family that the class states."""
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        with pytest.raises(ValueError, match=r"it takes a socket of SOCK_STREAM of AF_INET$"):
+            ours.TCPServer.from_socket(listener, print)
+    given = socket.create_server(("127.0.0.1", 0))
+    with ours.ThreadingTCPServer.from_socket(given, print) as server:
+        assert server.socket is given

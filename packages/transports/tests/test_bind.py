@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from netserve.transports._bind import explain
+from netserve.transports._bind import MAX_PATH, explain
 
 INET = "give a (host, port) tuple such as ('127.0.0.1', 8000)"
 
@@ -19,11 +19,13 @@ INET = "give a (host, port) tuple such as ('127.0.0.1', 8000)"
             errno.EACCES,
             "this user may not bind it; choose a port of 1024 or more, or a writable folder",
         ),
+        (errno.EPERM, "this user may not do that there; choose another path, or owner and group"),
+        (errno.EEXIST, "a file that isn't a socket is there; remove it, or choose another path"),
         (errno.ENOENT, "its folder doesn't exist; create that first"),
         (errno.ENOTDIR, "a part of its folder is a file; choose another path"),
         (
             errno.ENAMETOOLONG,
-            "choose a path of at most 100 bytes, or bind relative to its folder",
+            f"choose a path of at most {MAX_PATH} bytes, or bind relative to its folder",
         ),
         (errno.EINVAL, INET),
     ],
@@ -43,7 +45,7 @@ def test_a_system_error_without_a_number_is_a_path_too_long():
     assert explained.errno == errno.ENAMETOOLONG
     assert explained.strerror == (
         "can't bind 'path' (AF_UNIX path too long):"
-        " choose a path of at most 100 bytes, or bind relative to its folder"
+        f" choose a path of at most {MAX_PATH} bytes, or bind relative to its folder"
     )
 
 
@@ -79,6 +81,15 @@ def test_a_port_out_of_range_is_answered_with_the_range():
     explained = explain(OverflowError("reason"), socket.AF_INET, ("", 65536))
     assert type(explained) is OverflowError
     assert str(explained) == "can't bind ('', 65536) (reason): give a port from 0 to 65535"
+
+
+def test_a_host_of_no_family_is_unknown():
+    """Before the family has been chosen, the remedy shows one of each."""
+    explained = explain(socket.gaierror(socket.EAI_NONAME, "reason"), -1, ("nowhere", 1))
+    assert explained.strerror == (
+        "can't bind ('nowhere', 1) (reason): the host isn't known:"
+        " give a (host, port) tuple such as ('127.0.0.1', 8000) or ('::1', 8000)"
+    )
 
 
 def test_a_host_that_cannot_be_encoded_is_a_value_error():

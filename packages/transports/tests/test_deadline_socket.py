@@ -1,4 +1,4 @@
-"""Tests of netserve.transports._deadline_socket, on real connections.
+"""Tests of netserve.transports._deadline_socket and _timed_socket, on real connections.
 
 Where a test is about the arithmetic, time stands still until the test moves it.
 """
@@ -15,7 +15,7 @@ import time
 import pytest
 
 from netserve.core import Deadline, DeadlineError, Deadlines
-from netserve.transports import _closing, _deadline_socket
+from netserve.transports import _closing, _timed_socket
 from netserve.transports._deadline_socket import DeadlineSocket
 
 PATIENCE = 20
@@ -78,7 +78,7 @@ class Clock:
 def clock(monkeypatch):
     """The time of the deadlines, which stands still."""
     clock = Clock()
-    monkeypatch.setattr(_deadline_socket, "time", clock)
+    monkeypatch.setattr(_timed_socket, "time", clock)
     return clock
 
 
@@ -88,7 +88,7 @@ def connect():
     with contextlib.ExitStack() as ends:
 
         def make(idle=None, message=None, connection=None, *, full=False):
-            limits = Deadlines(idle, message, connection, _deadline_socket.time.monotonic())
+            limits = Deadlines(idle, message, connection, _timed_socket.time.monotonic())
             if full:
                 # TCP's buffers grow by themselves; these stay full.
                 accepted, client = socket.socketpair()
@@ -104,9 +104,12 @@ def connect():
 
 
 @contextlib.contextmanager
-def expires(deadline, seconds):
-    """A span that *deadline*, which is of *seconds*, ends in time: to 10 % or 100 ms."""
-    began = time.monotonic()
+def expires(deadline, seconds, began=None):
+    """A span that *deadline*, which is of *seconds*, ends in time: to 10 % or 100 ms.
+
+    It counts from *began*, which is now unless given.
+    """
+    began = began or time.monotonic()
     with pytest.raises(DeadlineError, match=f"the {deadline.value} deadline of {seconds:g} s"):
         yield
     elapsed = time.monotonic() - began
@@ -272,7 +275,7 @@ def test_a_reader_that_takes_its_time_is_not_idle(connect, monkeypatch):
     # Something is delivered in each of the first thirty looks, ten of which are the limit.
     looks = itertools.count()
     monkeypatch.setattr(
-        _deadline_socket, "undelivered_bytes", lambda _connection: 1000 - min(next(looks), 30)
+        _timed_socket, "undelivered_bytes", lambda _connection: 1000 - min(next(looks), 30)
     )
     began = time.monotonic()
     with pytest.raises(DeadlineError, match=r"the idle deadline of 0\.1 s has passed"):
@@ -413,8 +416,9 @@ def test_the_whole_life_is_limited(connect, clock, operation):
 @receiving
 def test_the_end_of_a_life_ends_a_wait(connect, operation):
     """In real time: the wait is cut when the time is over."""
+    began = time.monotonic()
     connection, _ = connect(idle=PATIENCE, connection=0.15)
-    with expires(Deadline.CONNECTION, 0.15):
+    with expires(Deadline.CONNECTION, 0.15, began):
         operation(connection)
 
 
@@ -536,7 +540,7 @@ def test_each_part_that_gets_away_ends_an_idle_time(connect, monkeypatch):
     connection, client = connect(idle=1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10_000)
     clock = Clock(step=0.3)
-    monkeypatch.setattr(_deadline_socket, "time", clock)
+    monkeypatch.setattr(_timed_socket, "time", clock)
     taker = Taker(client)
     connection.sendall(bytes(1_000_000))
     connection.close()
@@ -556,7 +560,7 @@ def test_the_programs_timeout_is_one_for_the_whole_of_sendall(connect, monkeypat
     """A peer that takes steadily doesn't prolong it, and the timeout stays what it was."""
     connection, client = connect()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10_000)
-    monkeypatch.setattr(_deadline_socket, "time", Clock(step=2))
+    monkeypatch.setattr(_timed_socket, "time", Clock(step=2))
     connection.settimeout(PATIENCE)
     taker = Taker(client, pause=0.002)
     with pytest.raises(TimeoutError) as caught:

@@ -199,8 +199,9 @@ def sockets(monkeypatch):
         (("127.0.0.1",), TypeError, ["('127.0.0.1',)", "give a (host, port) tuple such as"]),
         ("/run/service.sock", TypeError, ["'/run/service.sock'", "give a (host, port) tuple"]),
         (None, TypeError, ["None", "give a (host, port) tuple"]),
-        (("::1", 0), socket.gaierror, ["'::1'", "AF_INET:", "give a (host, port) tuple"]),
-        (("\u00e9" * 100, 0), TypeError, ["\u00e9\u00e9", "give a (host, port) tuple"]),
+        (("::g", 0), ValueError, ["'::g' isn't an IPv6 address", "give a (host, port) tuple"]),
+        (("\u00e9" * 100, 0), ValueError, ["\u00e9\u00e9", "give a (host, port) tuple"]),
+        (("no host", 0), socket.gaierror, ["'no host'", "the host isn't known"]),
         (("203.0.113.1", 0), OSError, ["203.0.113.1", "no interface of this machine has it"]),
     ],
 )
@@ -211,7 +212,7 @@ def test_a_bad_address_is_explained_and_leaves_no_socket(kind, address, error, w
     for word in words:
         assert word in str(caught.value)
     assert caught.value.__cause__ is not None
-    assert [made.fileno() for made in sockets] == [-1]
+    assert {made.fileno() for made in sockets} <= {-1}
 
 
 @needs_ipv6
@@ -219,7 +220,7 @@ def test_an_ipv4_host_on_an_ipv6_server_is_explained(sockets):
     """The remedy shows an IPv6 address."""
     with pytest.raises(socket.gaierror, match=r"AF_INET6: give a \(host, port\) .*'::1'"):
         TCP6Server(("127.0.0.1", 0), print)
-    assert [made.fileno() for made in sockets] == [-1]
+    assert {made.fileno() for made in sockets} <= {-1}
 
 
 @pytest.mark.parametrize("kind", [TCPServer, UDPServer])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from netserve import transports
+from netserve.transports._bind import MAX_PATH
 
 pytestmark = pytest.mark.skipif(
     not hasattr(socket, "AF_UNIX"), reason="there are no Unix domain sockets"
@@ -125,7 +126,7 @@ def test_datagrams_are_answered(folder):
 @pytest.mark.parametrize(
     ("path", "error", "words"),
     [
-        ("x" * 200, OSError, ["xxx", "path too long", "at most 100 bytes"]),
+        ("x" * 200, OSError, ["xxx", "has 200 bytes", f"at most {MAX_PATH} bytes"]),
         ("/nowhere/at/all", FileNotFoundError, ["'/nowhere/at/all'", "create that first"]),
         (__file__ + "/s", NotADirectoryError, ["test_unix.py/s'", "is a file"]),
         (("127.0.0.1", 0), TypeError, ["('127.0.0.1', 0)", "give a path such as"]),

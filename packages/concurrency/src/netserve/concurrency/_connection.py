@@ -5,11 +5,12 @@ leave in :attr:`Connection.watched` what is to be watched for, and the multiplex
 sees to that. The socket's ``recv`` and ``send`` and the handler's ``feed`` are
 looked up once.
 
-A connection goes through *stages*. While OPEN it is read, fed to the handler and
-answered. When the handler is through, or the peer's input, it is CLOSING: what is
-left is sent, and nothing read. Then its writing side is shut, and while the peer
-may have sent what nobody has read it is LINGERING: that is thrown away, so that
-closing doesn't reset the connection under the reply. At last it is DONE.
+A connection goes through *stages*. One that has to be opened is OPENING, then OPENED
+(see ``_opening_connection``), and is replaced by another. That begins OPEN: it is read,
+fed to the handler and answered. When the handler is through, or the peer's input, it
+is CLOSING: what is left is sent, and nothing read. Then its writing side is shut, and
+while the peer may have sent what nobody has read it is LINGERING: that is thrown away,
+so that closing doesn't reset the connection under the reply. At last it is DONE.
 
 What a client doesn't read is kept, up to a mark; above it, no more is read from
 that client until the rest is below a second mark. So a connection holds no more
@@ -21,6 +22,7 @@ it was handed to.
 
 import enum
 import socket as _socket
+from collections.abc import Callable
 from typing import Final
 
 from netserve.core import Entry, MessageHandler
@@ -39,6 +41,8 @@ _DONT_WAIT: Final = getattr(_socket, "MSG_DONTWAIT", 0)
 class Stage(enum.Enum):
     """Where a connection stands."""
 
+    OPENING = "opening"
+    OPENED = "opened"
     OPEN = "open"
     CLOSING = "closing"
     LINGERING = "lingering"
@@ -114,8 +118,8 @@ class Connection:
         """Whether the handler's ``finish`` is still to be called."""
 
         self.decoder = handler.decoder
-        self._recv = socket.recv
-        self._send = socket.send
+        self._recv: Callable[[int, int], bytes] = socket.recv
+        self._send: Callable[[bytes, int], int] = socket.send
         self._feed = handler.feed
         handler.transmit = self.transmit
 

@@ -5,14 +5,17 @@ it and exits with its outcome. On a server of this project the parent keeps a
 duplicate of the connection, through which a drain can end its input or abort it,
 and the ledger's entry until the child is collected. A descriptor for the child
 (:manpage:`pidfd_open(2)`) in the loop's selector tells when that is; where there
-is none, the loop looks every quarter of a second. While ``max_children`` run, the
+is none, the loop looks every quarter of a second. Where a connection has to be opened
+before its handler begins, the child tells the parent through a pipe when it is, and
+who the client is: until then a drain doesn't end its input. While ``max_children`` run, the
 loop doesn't accept, and stays awake to everything else.
 """
 
 import errno
+import marshal
 import os
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, Protocol, cast
 
 from typing_extensions import TypeVar
@@ -37,6 +40,8 @@ _RequestT = TypeVar("_RequestT", contravariant=True)
 _AddressT = TypeVar("_AddressT", contravariant=True)
 
 _PAUSE: Final = 0.25  # seconds
+
+_MOST_TOLD: Final = 4096  # bytes, which a pipe takes in one piece
 
 _NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
@@ -90,6 +95,8 @@ class ForkingMixIn(ServerMixIn):
         elif self.active_children is not None:
             # Our loop doesn't accept while there are too many, and so needn't wait here.
             self.active_children.collect()
+            for watch in _watches(self).copy() if self.current_loop is None else ():
+                watch.look_opened()
 
     def may_accept(self) -> bool:
         """Whether fewer than :attr:`max_children` processes run, and the server has room."""
@@ -127,6 +134,13 @@ class ForkingMixIn(ServerMixIn):
             _fork_and_watch(server, self.active_children, entry)
         self.close_request(request)
 
+    def request_opened(self, entry: Entry, address: HookAddressT) -> None:
+        """As everywhere; in a child, the parent is told too."""
+        super().request_opened(entry, address)
+        tell = vars(self).pop("_tell_parent", None)
+        if tell is not None:
+            tell(address)
+
     def abandon_requests(self) -> None:
         """Kill the processes that go on although their connections were shut."""
         super().abandon_requests()
@@ -157,9 +171,11 @@ def _fork_and_watch(
     server: BaseServer[HookRequestT, HookAddressT], children: Children, entry: Entry
 ) -> None:
     """Fork a child for *entry*, and see that it is ended in the ledger once that has exited."""
+    report = _Report()
 
     def work() -> int:
         server.become_child(entry)
+        vars(server)["_tell_parent"] = report.tell
         return run_request(server, entry.request, entry.address).value
 
     watches = _watches(server)
@@ -177,7 +193,10 @@ def _fork_and_watch(
     try:
         entry.handle = server.duplicate_request(entry.request)
         entry.place = _take_place(server)
+        if entry.opening:
+            report.open()
     except OSError as error:
+        _leave_place(entry)
         _release(server, entry)
         if error.errno not in _NO_DESCRIPTOR:
             raise
@@ -189,8 +208,10 @@ def _fork_and_watch(
         entry.held = False
         _leave_place(entry)
         _release(server, entry)
+        report.close()
         raise
-    watch = _Watch(server, children, pid)
+    report.close_writer()
+    watch = _Watch(server, children, pid, entry, report)
     watches.add(watch)
     mine.append(watch)
     if pid not in children:
@@ -226,6 +247,49 @@ def _leave_place(entry: Entry) -> None:
         place.release()
 
 
+class _Report:
+    """A pipe through which a child tells its parent that it has opened its connection."""
+
+    def __init__(self) -> None:
+        self.reader = self._writer = -1
+
+    def open(self) -> None:
+        """Make the pipe; raises :class:`OSError`."""
+        self.reader, self._writer = os.pipe()
+        os.set_blocking(self.reader, False)
+
+    def tell(self, address: Any) -> None:
+        """In the child: the client's address is *address*, and the handler begins."""
+        told = marshal.dumps(None)
+        # Otherwise it isn't made of what every program knows, and the parent keeps its own.
+        with suppress(ValueError):
+            told = marshal.dumps(address)
+        # The parent may be gone, or have asked for no report.
+        with suppress(OSError):
+            os.write(self._writer, told)
+        self.close()
+
+    def hear(self) -> bytes:
+        """In the parent: what was told; nothing at the end of a child that told nothing.
+
+        Raises :class:`BlockingIOError` while that is open.
+        """
+        return os.read(self.reader, _MOST_TOLD)
+
+    def close_writer(self) -> None:
+        """Leave that end to the child."""
+        writer, self._writer = self._writer, -1
+        if writer >= 0:
+            os.close(writer)
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.close_writer()
+        reader, self.reader = self.reader, -1
+        if reader >= 0:
+            os.close(reader)
+
+
 # Somebody else's wait for the child has kept its status from us.
 _OUTCOMES: Final[dict[int | None, Outcome]] = {
     None: Outcome.COMPLETED,
@@ -242,10 +306,19 @@ def _watches(server: object) -> "set[_Watch]":
 class _Watch:
     """Sees to it that *server*'s loop collects the children when *pid* has ended."""
 
-    def __init__(self, server: BaseServer[Any, Any], children: Children, pid: int) -> None:
+    def __init__(
+        self,
+        server: BaseServer[Any, Any],
+        children: Children,
+        pid: int,
+        entry: Entry,
+        report: _Report,
+    ) -> None:
         self._server = server
         self._children = children
         self._pid = pid
+        self._entry = entry
+        self._report = report
         try:
             self._descriptor = os.pidfd_open(pid)
         except (AttributeError, OSError):
@@ -254,6 +327,8 @@ class _Watch:
 
     def begin(self) -> None:
         """Have the loop that runs look after the child; does nothing while none does."""
+        if self._report.reader >= 0:
+            self._server.add_reader(self._report.reader, self.look_opened)
         if self._descriptor >= 0:
             self._server.add_reader(self._descriptor, self._children.collect)
         else:
@@ -261,10 +336,31 @@ class _Watch:
 
     def close(self) -> None:
         """Watch no longer; may be called twice."""
+        self._close_report()
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             self._server.remove_reader(descriptor)
             os.close(descriptor)
+
+    def look_opened(self) -> None:
+        """Take note if the child tells that it has opened its connection, or never will."""
+        if self._report.reader < 0:
+            return
+        try:
+            told = self._report.hear()
+        except BlockingIOError:
+            return
+        self._close_report()
+        if told:
+            address = marshal.loads(told)
+            self._server.request_opened(
+                self._entry, self._entry.address if address is None else address
+            )
+
+    def _close_report(self) -> None:
+        if self._report.reader >= 0:
+            self._server.remove_reader(self._report.reader)
+            self._report.close()
 
     def _look_again(self) -> None:
         self._children.collect()

@@ -38,6 +38,7 @@ from typing import Any, Final, Protocol
 from typing_extensions import Self
 
 from netserve.concurrency._connection import READ, UNREGISTERED, WRITE, Connection, Stage
+from netserve.concurrency._opening_connection import OpeningConnection
 from netserve.concurrency._poller import poller_for
 from netserve.concurrency._pool import WorkerPool
 from netserve.core import (
@@ -59,6 +60,7 @@ _POOLED: Final = 1.0  # seconds for which the pool is in use after a slow handle
 _STALE: Final = 1000  # timers of closed connections that may be kept
 
 _OPEN: Final = Stage.OPEN
+_ENDING: Final = (Stage.CLOSING, Stage.LINGERING)
 
 
 class MultiplexedServer(Protocol):
@@ -95,6 +97,9 @@ class MultiplexedServer(Protocol):
         """Whether a request holds input that nobody has read."""
         ...
 
+    def request_opened(self, entry: Entry, address: Any, /) -> None:
+        """Note that the opening of a request is over."""
+
 
 class Multiplexer(Loop):
     """Waits for many connections, and runs their handlers.
@@ -120,6 +125,7 @@ class Multiplexer(Loop):
         self._returning = False
         self._pooled_until = 0.0
         self._stale = 0
+        self._opened: list[OpeningConnection] = []
         self._closed = False
         self._ended = False
         self._leader = 0
@@ -209,6 +215,34 @@ class Multiplexer(Loop):
             self._settle(connection)
         self._current = None
 
+    def add_opening(self, connection: OpeningConnection) -> None:
+        """Begin with *connection*, which becomes another when it is opened."""
+        self._connections[connection.descriptor] = connection
+        try:
+            connection.open()
+        except Exception:
+            self._fail(connection)
+        self._settle(connection)
+        self._begin_opened()
+
+    def _begin_opened(self) -> None:
+        """Let the handlers begin of the connections that have been opened."""
+        while self._opened:
+            opening = self._opened.pop()
+            if opening.stage is not Stage.OPENED:
+                # Its time was over meanwhile, or the loop's.
+                continue
+            # The next one to be watched under this number begins with its handler.
+            self._arm(opening, UNREGISTERED)
+            self._stale += opening.due < _NEVER
+            try:
+                self._server.request_opened(opening.entry, opening.address)
+                self.add(opening.begin(opening.address))
+            except Exception:
+                self._connections[opening.descriptor] = opening
+                self._fail(opening)
+                self._settle(opening)
+
     def call(self, work: Callable[[], object]) -> None:
         """Run *work*, which may block, here or in the pool."""
         self._start_monitor()
@@ -238,6 +272,8 @@ class Multiplexer(Loop):
             if not self._watching:
                 self._activity.set()
             others = self._serve(events)
+            if self._opened:
+                self._begin_opened()
             due = self._run_timers()
             if others is not None:
                 return self._attend_others(others)
@@ -308,7 +344,7 @@ class Multiplexer(Loop):
                 connection.last = now
                 try:
                     connection.attend(event)
-                except OSError:
+                except Exception:
                     self._fail(connection)
                 self._settle(connection)
         return others
@@ -423,6 +459,8 @@ class Multiplexer(Loop):
     def _settle(self, connection: Connection) -> None:
         """See to what the last step has left to do: its stage, its time, its events."""
         if connection.stage is not _OPEN:
+            if isinstance(connection, OpeningConnection):
+                self._settle_opening(connection)
             self._advance(connection)
             if connection.stage is Stage.DONE:
                 self._close(connection)
@@ -432,6 +470,13 @@ class Multiplexer(Loop):
         if connection.watched != connection.armed:
             self._arm(connection, connection.watched)
 
+    def _settle_opening(self, connection: OpeningConnection) -> None:
+        """See to the time of *connection*, or to what it is to become."""
+        if connection.stage is Stage.OPENED:
+            self._opened.append(connection)
+        elif connection.stage is Stage.OPENING:
+            self._time(connection, self._due(connection)[0])
+
     def _advance(self, connection: Connection) -> None:
         """Bring *connection*, which has no more messages, as near to its end as it may go."""
         if connection.stage is Stage.CLOSING and not connection.unsent:
@@ -440,6 +485,10 @@ class Multiplexer(Loop):
                 return
             try:
                 connection.socket.shutdown(socket.SHUT_WR)
+            except BlockingIOError:
+                # Something has to be sent for it; it is tried again.
+                connection.watched = WRITE
+                return
             except OSError:
                 connection.stage = Stage.DONE
                 return
@@ -492,7 +541,9 @@ class Multiplexer(Loop):
         """When the next of the deadlines of *connection* passes, and which one it is."""
         server = self._server
         dues = [(_NEVER, Deadline.IDLE)]
-        if server.idle_timeout is not None and connection.last is not None:
+        if isinstance(connection, OpeningConnection) and connection.stage is Stage.OPENING:
+            dues.append((connection.wait.until, connection.wait.deadline))
+        elif server.idle_timeout is not None and connection.last is not None:
             dues.append((connection.last + server.idle_timeout, Deadline.IDLE))
         if server.message_timeout is not None and connection.began is not None:
             dues.append((connection.began + server.message_timeout, Deadline.MESSAGE))
@@ -532,7 +583,7 @@ class Multiplexer(Loop):
             if connection is None or connection.due != planned:
                 return
             connection.due = _NEVER
-            if connection.stage is not _OPEN and not connection.owned:
+            if connection.stage in _ENDING and not connection.owned:
                 self._settle(connection)
                 if connection.stage is not Stage.CLOSING:
                     return
@@ -548,7 +599,10 @@ class Multiplexer(Loop):
 
     def _expire(self, connection: Connection, which: Deadline) -> None:
         entry = connection.entry
-        limit = getattr(self._server, f"{which.value}_timeout")
+        if isinstance(connection, OpeningConnection) and connection.wait.deadline is which:
+            limit = connection.wait.limit
+        else:
+            limit = getattr(self._server, f"{which.value}_timeout")
         try:
             raise DeadlineError(which, limit)
         except DeadlineError:
@@ -642,6 +696,7 @@ class Multiplexer(Loop):
             # Again, however long the wait was: this thread must run no handler.
             self._pooled_until = time.monotonic() + _POOLED
             others = self._serve(events)
+            self._begin_opened()
             self._run_timers()
             if others is not None and self._attend_others(others):
                 self._server.take_requests()

@@ -1,6 +1,7 @@
 """The mix-in that has one thread serve thousands of connections, by their messages."""
 
 import socket as _socket
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol, cast
@@ -9,9 +10,11 @@ from typing_extensions import TypeVar
 
 from netserve.concurrency._connection import Connection
 from netserve.concurrency._multiplexer import MultiplexedServer, Multiplexer
+from netserve.concurrency._opening_connection import OpeningConnection
 from netserve.concurrency._pool import WorkerPool
 from netserve.core import (
     BaseServer,
+    Entry,
     HookAddressT,
     HookRequestT,
     Ledger,
@@ -127,8 +130,16 @@ class MultiplexingMixIn(ServerMixIn):
         if not isinstance(loop, Multiplexer) or entry is None:
             run_request(self, request, client_address)
         elif isinstance(request, _socket.socket):
-            handler = self.make_handler(cast("Any", request), client_address)
-            loop.add(Connection(request, handler, entry))
+            connection: Any = request
+            server = cast("BaseServer[Any, Any]", self)
+            opening = server.open_request(connection, client_address)
+            if opening is None:
+                if entry.opening:
+                    server.request_opened(entry, client_address)
+                loop.add(_begin(self, connection, entry, client_address))
+            else:
+                begin = partial(_begin, self, connection, entry)
+                loop.add_opening(OpeningConnection(connection, opening, entry, begin))
         else:
             loop.call(partial(run_request, self, request, client_address))
 
@@ -180,6 +191,20 @@ class MultiplexingMixIn(ServerMixIn):
         # What isn't a class shows only in the end what it makes.
         if isinstance(handler, type) and not hasattr(handler, "feed"):
             raise TypeError(_wrong(handler))
+
+
+def _begin(
+    server: MultiplexingHooks[Any, Any], request: _socket.socket, entry: Entry, address: object
+) -> Connection:
+    """The connection of *request*, with its handler."""
+    handler = server.make_handler(request, address)
+    # Not imported where nobody speaks TLS.
+    ssl = sys.modules.get("ssl")
+    if ssl is None or not isinstance(request, ssl.SSLSocket):
+        return Connection(request, handler, entry)
+    from netserve.concurrency._tls_connection import TLSConnection
+
+    return TLSConnection(request, handler, entry)
 
 
 def _wrong(handler: object) -> str:

@@ -19,6 +19,7 @@ from netserve.core._errors import (
     PeerError,
     RefusedError,
     StateError,
+    TruncatedError,
     UnnamedPeerError,
 )
 from netserve.core._framing import Decoder, Framing
@@ -28,6 +29,7 @@ from netserve.core._logs import log
 from netserve.core._loop import Loop
 from netserve.core._messages import MessageDriver, MessageHandler
 from netserve.core._mixin import ServerMixIn
+from netserve.core._notify import sd_notify
 from netserve.core._opening import Opening, Wait, finish_opening
 from netserve.core._outcome import Outcome, Stats
 from netserve.core._protocols import ForkHooks, RequestHooks
@@ -90,6 +92,7 @@ __all__ = [
     "Stats",
     "StopResult",
     "StreamRequest",
+    "TruncatedError",
     "UnixAddress",
     "UnixPath",
     "UnnamedPeerError",
@@ -105,4 +108,5 @@ __all__ = [
     "peer_key",
     "report_error",
     "run_request",
+    "sd_notify",
 ]

@@ -31,6 +31,9 @@ class Deadline(enum.Enum):
     PROXY = "proxy"
     """A proxy hasn't said in time for whom the connection is."""
 
+    HANDSHAKE = "handshake"
+    """The handshake of TLS has taken too long."""
+
 
 class Deadlines:
     """When the next wait on a connection must end.

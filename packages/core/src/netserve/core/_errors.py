@@ -4,7 +4,10 @@ Each derives from :class:`NetserveError` and from the built-in exception that
 says the same, so that a program may catch either.
 """
 
+import errno
+import logging
 from collections.abc import Iterable
+from typing import ClassVar
 
 from netserve.core._deadlines import Deadline
 from netserve.core._state import State
@@ -53,6 +56,9 @@ class PeerError(NetserveError, ValueError):
     traceback: it is no fault of the handler's.
     """
 
+    level: ClassVar[int] = logging.INFO
+    """The level of that record (default INFO)."""
+
 
 class RefusedError(PeerError):
     """The request is refused, though it has been taken; no handler is to see it.
@@ -75,6 +81,20 @@ class FramingError(PeerError):
     def __init__(self, reason: str, messages: Iterable[bytes] = ()) -> None:
         super().__init__(reason)
         self.messages = list(messages)
+
+
+class TruncatedError(NetserveError, ConnectionResetError):
+    """The peer's stream has broken off, where its protocol would have told of its end.
+
+    What came before may be incomplete, by accident or because somebody cut it
+    short. Its ``errno`` is ``ECONNRESET``.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(errno.ECONNRESET, reason)
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 class LineTooLongError(PeerError):

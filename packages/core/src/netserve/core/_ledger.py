@@ -94,7 +94,7 @@ class Entry:
         """Whether it was shut at the end of a drain."""
 
         self.opening: bool = False
-        """Whether its connection is being opened, before its handler begins."""
+        """Whether its connection is yet to be opened; until then no drain ends its input."""
 
         self.place: Place | None = None
         """Where the process that runs it tells whose it is, if that is learnt there."""
@@ -149,11 +149,12 @@ class Ledger:
         """How many requests are in progress."""
         return len(self._entries)
 
-    def begin(self, request: object, address: object) -> Entry:
-        """Enter *request*, which was taken from *address*."""
+    def begin(self, request: object, address: object, *, opening: bool = False) -> Entry:
+        """Enter *request*, which was taken from *address*, and is *opening* before it is run."""
         with self._lock:
             self._accepted += 1
             entry = Entry(self._accepted, request, address)
+            entry.opening = opening
             self._entries[entry.key] = entry
         return entry
 

@@ -28,8 +28,9 @@ from netserve.core._errors import StateError
 from netserve.core._ledger import Entry
 from netserve.core._logs import log
 from netserve.core._loop import Loop
+from netserve.core._notify import sd_notify
 from netserve.core._outcome import Stats
-from netserve.core._signals import stop_signals
+from netserve.core._signals import heard_signals
 from netserve.core._state import State, may_follow
 from netserve.core._supervision import Supervision
 from netserve.core._types import AddressT, RequestT
@@ -270,24 +271,52 @@ class Lifecycle(Supervision[RequestT, AddressT]):
         drains as :meth:`stop` does, with *grace* in seconds (default:
         :attr:`grace`); the second ends the grace at once. The old handlers are
         restored; a signal that the process was started to ignore stays ignored.
-        The server is closed when it returns.
+        The server is closed when it returns. A systemd that asks for it is told
+        ``READY=1`` once clients can connect, and ``STOPPING=1`` when the end
+        begins (see :func:`sd_notify`). SIGHUP calls :meth:`reload`, if that is
+        overridden.
 
         Raises :class:`RuntimeError` outside the main thread, and
         :class:`ValueError` for a negative grace.
         """
         patience = self._ns_checked(grace)
+        # The signal handler may interrupt the main program between any two steps.
+        told: list[str] = []
+
+        def tell_of_the_end() -> None:
+            if not told:
+                told.append("STOPPING=1")
+                sd_notify(*told)
 
         def asked(times: int) -> None:
+            tell_of_the_end()
             self._ns_wind_down(patience if times == 1 else 0)
 
         try:
-            with stop_signals(asked):
+            with heard_signals(asked, self._ns_reload_hook()):
                 self._ns_start_up()
+                sd_notify("READY=1")
                 self.serve_forever()
+                tell_of_the_end()
                 # What a mere shutdown() has left behind.
                 self._ns_wind_down(patience)
         finally:
             self.server_close()
+
+    def reload(self) -> None:
+        """Take up what has changed outside the program; nothing to do here.
+
+        An override may read files again, certificates for one. :meth:`run` calls
+        it for SIGHUP, in the main thread between two instructions of whatever
+        runs there, so that it should be short; what it raises is logged, and ends
+        nothing. Where nothing overrides it, SIGHUP does what it did before.
+        """
+
+    def _ns_reload_hook(self) -> Callable[[], None] | None:
+        """What SIGHUP is to call; None where nobody overrides :meth:`reload`."""
+        if getattr(self.reload, "__func__", None) is Lifecycle.reload:
+            return None
+        return lambda: self._ns_call_hook(self.reload, "reload")
 
     @property
     def current_loop(self) -> Loop | None:

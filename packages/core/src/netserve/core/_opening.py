@@ -14,7 +14,8 @@ A mix-in adds a step of its own by delegating with ``yield from`` to what its
 import select
 import time
 from collections.abc import Generator
-from typing import NamedTuple, TypeAlias
+from contextlib import closing
+from typing import Final, NamedTuple, TypeAlias
 
 from netserve.core._deadlines import Deadline
 from netserve.core._errors import DeadlineError
@@ -45,17 +46,18 @@ def finish_opening(opening: Opening[AddressT], descriptor: int) -> AddressT:
     """Run *opening* to its end, and block meanwhile; returns the client's address.
 
     *descriptor* is the connection's. Raises what the opening does, and
-    :class:`~netserve.core.DeadlineError` when a wait of it took too long.
+    :class:`~netserve.core.DeadlineError` when a wait of it took too long. The
+    opening is closed in any case.
     """
-    try:
-        while True:
-            wait = next(opening)
-            if not _await(descriptor, wait):
-                opening.close()
-                raise DeadlineError(wait.deadline, wait.limit)
-    except StopIteration as end:
-        address: AddressT = end.value
-        return address
+    with closing(opening):
+        try:
+            while True:
+                wait = next(opening)
+                if not _await(descriptor, wait):
+                    raise DeadlineError(wait.deadline, wait.limit)
+        except StopIteration as end:
+            address: AddressT = end.value
+            return address
 
 
 def _await(descriptor: int, wait: Wait) -> bool:
@@ -63,12 +65,18 @@ def _await(descriptor: int, wait: Wait) -> bool:
     left = wait.until - time.monotonic()
     if left <= 0:
         return False
-    timeout = None if left == float("inf") else left
+    # The system takes no wait that is much longer, and an opening may be asked early.
+    timeout = min(left, _LONGEST)
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(descriptor, select.POLLOUT if wait.writing else select.POLLIN)
         # Rounded up, so that it isn't asked again for less than a millisecond.
-        return bool(poll.poll(None if timeout is None else int(timeout * 1000) + 1))
-    watched = [descriptor]
-    writing = watched if wait.writing else []
-    return any(select.select([] if wait.writing else watched, writing, watched, timeout))
+        ready = bool(poll.poll(int(timeout * 1000) + 1))
+    else:
+        watched = [descriptor]
+        writing = watched if wait.writing else []
+        ready = any(select.select([] if wait.writing else watched, writing, watched, timeout))
+    return ready or left > timeout
+
+
+_LONGEST: Final = 86400.0  # seconds

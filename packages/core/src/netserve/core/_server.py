@@ -219,6 +219,11 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
 
     def finish_request(self: Self, request: RequestT, client_address: AddressT) -> None:
         """Call :attr:`RequestHandlerClass`, which handles the request."""
+        if self.opens_requests:
+            entry = self._ns_ledger.find(request)
+            if entry is not None and entry.opening:
+                # Whoever runs it, as the standard library's mix-ins, knows of no opening.
+                client_address = self.open_and_wait(request, client_address)
         self.RequestHandlerClass(request, client_address, self)
 
     def refuse_request(self, request: RequestT, client_address: AddressT) -> None:
@@ -363,7 +368,7 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
         self._ns_failures = 0
         if self._ns_backoff.failing:
             self._ns_recover()
-        entry = self._ns_ledger.begin(request, client_address)
+        entry = self._ns_ledger.begin(request, client_address, opening=self.opens_requests)
         if self._ns_ledger.draining:
             self._ns_end_input(entry)
         self._ns_attempt(request, client_address, entry, self._ns_admit)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as requests to stop, for the main program of a server."""
+"""SIGTERM and SIGINT as requests to stop, SIGHUP to reload, for a server's main program."""
 
 import contextlib
 import signal
@@ -7,14 +7,17 @@ from collections.abc import Callable, Generator
 
 
 @contextlib.contextmanager
-def stop_signals(asked: Callable[[int], None]) -> Generator[None]:
-    """A span in which SIGTERM and SIGINT call *asked* with 1, then 2.
+def heard_signals(
+    asked: Callable[[int], None], reload: Callable[[], object] | None = None
+) -> Generator[None]:
+    """A span in which SIGTERM and SIGINT call *asked* with 1, then 2, and SIGHUP *reload*.
 
-    *asked* runs in the main thread between two instructions of whatever runs
-    there, and must not block. After the second signal, and at the end of the
-    span, the old handlers are back; a third signal does what it did before.
-    What the process was started to ignore stays ignored (see
-    :manpage:`nohup(1)`).
+    Both run in the main thread between two instructions of whatever runs
+    there, and must not block. After the second signal to stop, and at the end
+    of the span, the old handlers are back; a third signal does what it did
+    before. What the process was started to ignore stays ignored (see
+    :manpage:`nohup(1)`), except SIGHUP, which is then no end of the terminal any
+    more. Without *reload*, SIGHUP is left alone.
 
     Raises :class:`RuntimeError` outside the main thread, where Python allows no
     handlers.
@@ -28,11 +31,15 @@ def stop_signals(asked: Callable[[int], None]) -> Generator[None]:
         # None is a handler that isn't Python's, and couldn't be put back.
         if (previous := signal.getsignal(number)) not in {signal.SIG_IGN, None}
     }
+    hangup = None if reload is None else getattr(signal, "SIGHUP", None)
+    old_hangup = None if hangup is None else signal.getsignal(hangup)
     times = 0
 
     def restore() -> None:
         for number, previous in heard.items():
             signal.signal(number, previous)
+        if hangup is not None and old_hangup is not None:
+            signal.signal(hangup, old_hangup)
 
     def hear(_number: int, _frame: object) -> None:
         nonlocal times
@@ -41,8 +48,14 @@ def stop_signals(asked: Callable[[int], None]) -> Generator[None]:
             restore()
         asked(times)
 
+    def hear_hangup(_number: int, _frame: object) -> None:
+        assert reload is not None
+        reload()
+
     for number in heard:
         signal.signal(number, hear)
+    if hangup is not None and old_hangup is not None:
+        signal.signal(hangup, hear_hangup)
     try:
         yield
     finally:

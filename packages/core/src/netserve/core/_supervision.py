@@ -124,11 +124,14 @@ class Supervision(Generic[RequestT, AddressT]):
 
         Called while the error is being handled that the handler let go. With
         the *outcome* DISCONNECTED or FORCED the record has level DEBUG; with
-        TIMED_OUT, with REFUSED in its opening, or FAILED after a
-        :class:`PeerError`, it has level INFO.
+        TIMED_OUT, or REFUSED in its opening, level INFO; with FAILED, after a
+        :class:`PeerError`, its :attr:`~PeerError.level`, which is INFO unless the
+        error says otherwise.
         """
         level, message = _ENDINGS[outcome]
         error = sys.exc_info()[1]
+        if isinstance(error, PeerError):
+            level = error.level
         extra = self._ns_extra(self._ns_ledger.find(request), client_address)
         log.log(level, message, self, client_address, error, extra=extra)
 
@@ -179,18 +182,29 @@ class Supervision(Generic[RequestT, AddressT]):
         Returns the address that the handler is to see.
         """
         opening = self.open_request(request, client_address)
-        if opening is None:
-            return client_address
+        address = client_address
+        if opening is not None:
+            address = finish_opening(opening, _descriptor(request))
         entry = self._ns_ledger.find(request)
-        if entry is None:
-            return finish_opening(opening, _descriptor(request))
-        entry.opening = True
-        address = finish_opening(opening, _descriptor(request))
-        self.request_opened(entry, address)
+        if entry is not None and entry.opening:
+            self.request_opened(entry, address)
         return address
 
+    @cached_property
+    def opens_requests(self) -> bool:
+        """Whether requests may have an opening: whether :meth:`open_request` is overridden.
+
+        A request of such a server is marked as being opened from the moment that
+        it is taken, until :meth:`request_opened` is called for it.
+        """
+        return type(self).open_request is not Supervision.open_request
+
     def request_opened(self, entry: Entry, address: AddressT) -> None:
-        """Note that *entry*'s opening is over, and that its client's address is *address*."""
+        """Note that *entry*'s opening is over, and that its client's address is *address*.
+
+        Whoever runs a request calls it before the handler begins, also when
+        there was nothing to open.
+        """
         entry.address = address
         entry.opening = False
         if self._ns_ledger.draining:

@@ -12,6 +12,7 @@ from netserve.handlers._message import MessageRequestHandler
 from netserve.handlers._netstrings import Netstrings
 from netserve.handlers._sized import FixedSize, LengthPrefixed
 from netserve.handlers._stream import SocketWriter, StreamRequestHandler
+from netserve.handlers._tls import SpeaksTLS, TLSRequestHandler
 
 __all__ = [
     "BaseRequestHandler",
@@ -22,5 +23,7 @@ __all__ = [
     "MessageRequestHandler",
     "Netstrings",
     "SocketWriter",
+    "SpeaksTLS",
     "StreamRequestHandler",
+    "TLSRequestHandler",
 ]

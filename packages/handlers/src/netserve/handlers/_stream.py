@@ -3,7 +3,9 @@
 import contextlib
 import socket
 from io import DEFAULT_BUFFER_SIZE, BufferedIOBase, RawIOBase
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Generic, cast
+
+from typing_extensions import TypeVar
 
 from netserve.core import Deadlines, StreamRequest
 from netserve.handlers._base import AddressT, BaseRequestHandler, ServerT
@@ -13,11 +15,16 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
-class StreamRequestHandler(BaseRequestHandler[StreamRequest, AddressT, ServerT]):
+ConnectionT = TypeVar("ConnectionT", bound=StreamRequest, default=StreamRequest)
+
+
+class StreamRequestHandler(
+    BaseRequestHandler[ConnectionT, AddressT, ServerT], Generic[AddressT, ServerT, ConnectionT]
+):
     """Gives :meth:`handle` the connection as a pair of binary files.
 
-    The type parameters are those of the client's address and the server; each
-    is ``Any`` unless given.
+    The type parameters are those of the client's address and the server, each
+    ``Any`` unless given, and of the connection, which is a socket unless given.
     """
 
     rbufsize: int = -1
@@ -42,7 +49,7 @@ class StreamRequestHandler(BaseRequestHandler[StreamRequest, AddressT, ServerT])
     buffered :attr:`rfile`.
     """
 
-    connection: StreamRequest
+    connection: ConnectionT
     """The connected socket, which is also :attr:`request`."""
 
     rfile: BufferedIOBase

@@ -3,7 +3,6 @@
 import contextlib
 import signal
 from collections.abc import Generator
-from pathlib import Path
 from typing import cast
 
 import click
@@ -60,7 +59,6 @@ def echo(context: click.Context, host: str, port: int, udp: bool, path: str | No
         try:
             if path is not None:
                 server = unix_server(path, datagrams=udp)
-                stack.callback(Path(path).unlink, missing_ok=True)
             else:
                 server = internet_server(host, port, datagrams=udp)
         except (OSError, ImportError) as error:

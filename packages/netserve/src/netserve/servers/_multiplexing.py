@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from netserve.concurrency import MultiplexingMixIn
 from netserve.core import DatagramRequest, InetAddress, MessageHandler, StreamRequest
-from netserve.transports import TCPServer, UDPServer
+from netserve.transports import SocketOptions, TCPServer, UDPServer
 
 
 class MultiplexingTCPServer(MultiplexingMixIn, TCPServer):
@@ -21,8 +21,23 @@ class MultiplexingTCPServer(MultiplexingMixIn, TCPServer):
         server_address: InetAddress,
         RequestHandlerClass: Callable[[StreamRequest, InetAddress, Self], MessageHandler],
         bind_and_activate: bool = True,
+        *,
+        request_queue_size: int | None = None,
+        allow_reuse_address: bool | None = None,
+        allow_reuse_port: bool | None = None,
+        dual_stack: bool | None = None,
+        socket_options: SocketOptions | None = None,
     ) -> None:
-        super().__init__(server_address, RequestHandlerClass, bind_and_activate)
+        super().__init__(
+            server_address,
+            RequestHandlerClass,
+            bind_and_activate,
+            request_queue_size=request_queue_size,
+            allow_reuse_address=allow_reuse_address,
+            allow_reuse_port=allow_reuse_port,
+            dual_stack=dual_stack,
+            socket_options=socket_options,
+        )
 
 
 class MultiplexingUDPServer(MultiplexingMixIn, UDPServer):
@@ -33,5 +48,18 @@ class MultiplexingUDPServer(MultiplexingMixIn, UDPServer):
         server_address: InetAddress,
         RequestHandlerClass: Callable[[DatagramRequest, InetAddress, Self], MessageHandler],
         bind_and_activate: bool = True,
+        *,
+        allow_reuse_address: bool | None = None,
+        allow_reuse_port: bool | None = None,
+        dual_stack: bool | None = None,
+        socket_options: SocketOptions | None = None,
     ) -> None:
-        super().__init__(server_address, RequestHandlerClass, bind_and_activate)
+        super().__init__(
+            server_address,
+            RequestHandlerClass,
+            bind_and_activate,
+            allow_reuse_address=allow_reuse_address,
+            allow_reuse_port=allow_reuse_port,
+            dual_stack=dual_stack,
+            socket_options=socket_options,
+        )

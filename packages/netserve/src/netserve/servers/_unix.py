@@ -6,7 +6,7 @@ from typing_extensions import Self
 
 from netserve.concurrency import MultiplexingMixIn, ThreadingMixIn, ThreadPoolMixIn
 from netserve.core import DatagramRequest, MessageHandler, StreamRequest, UnixAddress, UnixPath
-from netserve.transports import UnixDatagramServer, UnixStreamServer
+from netserve.transports import SocketOptions, UnixDatagramServer, UnixStreamServer
 
 
 class ThreadingUnixStreamServer(ThreadingMixIn, UnixStreamServer):
@@ -33,8 +33,23 @@ class MultiplexingUnixStreamServer(MultiplexingMixIn, UnixStreamServer):
         server_address: UnixPath,
         RequestHandlerClass: Callable[[StreamRequest, UnixAddress, Self], MessageHandler],
         bind_and_activate: bool = True,
+        *,
+        socket_mode: int | None = None,
+        socket_owner: str | int | None = None,
+        socket_group: str | int | None = None,
+        request_queue_size: int | None = None,
+        socket_options: SocketOptions | None = None,
     ) -> None:
-        super().__init__(server_address, RequestHandlerClass, bind_and_activate)
+        super().__init__(
+            server_address,
+            RequestHandlerClass,
+            bind_and_activate,
+            socket_mode=socket_mode,
+            socket_owner=socket_owner,
+            socket_group=socket_group,
+            request_queue_size=request_queue_size,
+            socket_options=socket_options,
+        )
 
 
 class MultiplexingUnixDatagramServer(MultiplexingMixIn, UnixDatagramServer):
@@ -45,5 +60,18 @@ class MultiplexingUnixDatagramServer(MultiplexingMixIn, UnixDatagramServer):
         server_address: UnixPath,
         RequestHandlerClass: Callable[[DatagramRequest, UnixAddress, Self], MessageHandler],
         bind_and_activate: bool = True,
+        *,
+        socket_mode: int | None = None,
+        socket_owner: str | int | None = None,
+        socket_group: str | int | None = None,
+        socket_options: SocketOptions | None = None,
     ) -> None:
-        super().__init__(server_address, RequestHandlerClass, bind_and_activate)
+        super().__init__(
+            server_address,
+            RequestHandlerClass,
+            bind_and_activate,
+            socket_mode=socket_mode,
+            socket_owner=socket_owner,
+            socket_group=socket_group,
+            socket_options=socket_options,
+        )

@@ -17,6 +17,10 @@ class TCPServer(transports.TCPServer, BaseServer[StreamRequest, InetAddress]):
 
     request_queue_size = 5
     allow_reuse_address = False
+    dual_stack: bool | None = None
+
+    # A family is stated, not found out; addresses are the system's; a path stays.
+    _ns_as_cpython = True
 
 
 if TYPE_CHECKING:
@@ -31,3 +35,6 @@ class UDPServer(transports.UDPServer, _Base):
     # Not TCPServer's: a program that switches reuse on there means streams.
     allow_reuse_address = False
     allow_reuse_port = False
+    dual_stack: bool | None = None
+
+    _ns_as_cpython = True

@@ -1,14 +1,19 @@
 """netserve.transports: where requests come from.
 
 The four servers of the original reference, and the bases for families that it
-doesn't have; and the PROXY protocol, by which a server behind a proxy learns whose
-connection it has. The Unix domain servers are absent where the platform has no
-such sockets.
+doesn't have; how they are given addresses, inherited sockets and socket options; and
+the PROXY protocol, by which a server behind a proxy learns whose connection it has. The
+Unix domain servers are absent where the platform has no such sockets, and TLS where
+Python was built without it.
 """
 
+import importlib.util
 import socket
 
+from netserve.transports._addresses import ParsedAddress, parse_address
+from netserve.transports._credentials import PeerCredentials, peer_credentials
 from netserve.transports._datagram import DatagramServer, UDPServer
+from netserve.transports._options import SocketOptions
 from netserve.transports._proxy import ProxyProtocolMixIn
 from netserve.transports._proxy_header import (
     ProxyClientFlags,
@@ -24,10 +29,14 @@ from netserve.transports._proxy_header import (
 from netserve.transports._proxy_parser import ProxyParser, encode_proxy_header
 from netserve.transports._socket_server import SocketServer
 from netserve.transports._stream import StreamServer, TCPServer
+from netserve.transports._systemd import ActivationError
 from netserve.transports._trusted import TrustedProxy
 
 __all__ = [
+    "ActivationError",
     "DatagramServer",
+    "ParsedAddress",
+    "PeerCredentials",
     "ProxyClientFlags",
     "ProxyCommand",
     "ProxyEndpoint",
@@ -39,15 +48,30 @@ __all__ = [
     "ProxySSL",
     "ProxyTLV",
     "ProxyTransport",
+    "SocketOptions",
     "SocketServer",
     "StreamServer",
     "TCPServer",
     "TrustedProxy",
     "UDPServer",
     "encode_proxy_header",
+    "parse_address",
+    "peer_credentials",
 ]
 
 if hasattr(socket, "AF_UNIX"):
-    from netserve.transports._unix import UnixDatagramServer, UnixStreamServer
+    from netserve.transports._unix import (
+        UnixDatagramServer,
+        UnixServer,
+        UnixStreamServer,
+        UnnamedPeer,
+    )
 
-    __all__ += ["UnixDatagramServer", "UnixStreamServer"]
+    __all__ += ["UnixDatagramServer", "UnixServer", "UnixStreamServer", "UnnamedPeer"]
+
+if importlib.util.find_spec("_ssl") is not None:
+    from netserve.transports._tls import TLSMixIn, server_context
+    from netserve.transports._tls_connection import TLSConnection
+    from netserve.transports._tls_errors import PlainTextError, TLSError
+
+    __all__ += ["PlainTextError", "TLSConnection", "TLSError", "TLSMixIn", "server_context"]

@@ -88,14 +88,8 @@ def traffic(connection: _socket.socket) -> tuple[int, int]:
 
     Linux tells it of TCP (``TCP_INFO`` in :manpage:`tcp(7)`).
     """
-    if not _TELLS:
-        return _UNTRACKED
-    try:
-        # Any other family has no such option, and raises.
-        info = connection.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _TCP_INFO_SIZE)
-    except OSError:
-        return _UNTRACKED
-    if len(info) < _TCP_INFO_SIZE:
+    info = _tcp_info(connection)
+    if not info:
         return _UNTRACKED
     (received,) = struct.unpack_from("Q", info, 128)
     (unsent,) = struct.unpack_from("I", info, 144)
@@ -104,6 +98,28 @@ def traffic(connection: _socket.socket) -> tuple[int, int]:
     received -= state in _INPUT_ENDED and received > 0
     unsent -= state in _OUTPUT_ENDING and unsent > 0
     return received, sent - again + unsent
+
+
+def input_ended_by_peer(connection: _socket.socket) -> bool:
+    """Whether the peer ended the input of *connection*, which has come to its end.
+
+    Otherwise it was shut on this side, by another process that has a copy of the
+    socket. True where it isn't known.
+    """
+    state = _tcp_info(connection)[:1]
+    return not state or state[0] in _INPUT_ENDED
+
+
+def _tcp_info(connection: _socket.socket) -> bytes:
+    """What Linux tells of a TCP connection (``TCP_INFO``); empty where it tells less."""
+    if not _TELLS:
+        return b""
+    try:
+        # Any other family has no such option, and raises.
+        info = connection.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _TCP_INFO_SIZE)
+    except OSError:
+        return b""
+    return info if len(info) == _TCP_INFO_SIZE else b""
 
 
 def peer_is_gone(connection: _socket.socket) -> bool:

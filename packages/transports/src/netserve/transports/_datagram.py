@@ -81,4 +81,10 @@ _BACKLOG: Final = 1024
 
 
 class UDPServer(DatagramServer[InetAddress]):
-    """A server of UDP datagrams (:rfc:`768`), over IPv4 unless a subclass says otherwise."""
+    """A server of UDP datagrams (:rfc:`768`), over IPv4 or IPv6, as its address says.
+
+    Addresses are pairs of host and port in either family. A subclass that sets
+    ``address_family`` takes only that one.
+    """
+
+    _ns_pairs = True

@@ -5,11 +5,15 @@ import os
 import socket as _socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
+
+from typing_extensions import Self
 
 from netserve.core import AddressT, Deadlines, InetAddress, Outcome, StreamRequest
 from netserve.transports._closing import discard, has_unread_input, linger, peer_is_gone, traffic
 from netserve.transports._deadline_socket import DeadlineSocket
+from netserve.transports._options import SocketOptions, set_all
 from netserve.transports._socket_server import SocketServer
 
 # Elsewhere than on Linux an accepted connection doesn't block if the listener doesn't.
@@ -22,8 +26,9 @@ _NO_LINGERING: Final = frozenset({Outcome.REFUSED, Outcome.TIMED_OUT})
 class StreamServer(SocketServer[StreamRequest, AddressT]):
     """A server whose requests are connections.
 
-    Derive from it for a family that has no class here:
-    ``StreamServer[Inet6Address]`` with ``address_family = socket.AF_INET6``.
+    Derive from it for a family that has no class here, or for all four parts of
+    IPv6 addresses: ``StreamServer[Inet6Address]`` with
+    ``address_family = socket.AF_INET6``.
     """
 
     request_queue_size: int = 128
@@ -64,9 +69,39 @@ class StreamServer(SocketServer[StreamRequest, AddressT]):
     # would block until the next one comes.
     _ns_blocks_while_serving = False
 
+    # Whether what is sent to a client needs nothing before it.
+    _ns_speaks_plainly: bool = True
+
+    def __init__(
+        self,
+        server_address: AddressT,
+        RequestHandlerClass: Callable[[StreamRequest, AddressT, Self], object],
+        bind_and_activate: bool = True,
+        *,
+        request_queue_size: int | None = None,
+        allow_reuse_address: bool | None = None,
+        allow_reuse_port: bool | None = None,
+        dual_stack: bool | None = None,
+        socket_options: SocketOptions | None = None,
+    ) -> None:
+        self._ns_set("request_queue_size", request_queue_size)
+        super().__init__(
+            server_address,
+            RequestHandlerClass,
+            bind_and_activate,
+            allow_reuse_address=allow_reuse_address,
+            allow_reuse_port=allow_reuse_port,
+            dual_stack=dual_stack,
+            socket_options=socket_options,
+        )
+
     def server_activate(self) -> None:
-        """Listen, with a queue of :attr:`request_queue_size`."""
-        self.socket.listen(self.request_queue_size)
+        """Listen, with a queue of :attr:`request_queue_size`.
+
+        A socket that listens already, because somebody else made it so, is left alone.
+        """
+        if not self._ns_listens:
+            self.socket.listen(self.request_queue_size)
 
     def get_request(self) -> tuple[StreamRequest, AddressT]:
         """Accept a connection; returns its socket and the client's address.
@@ -75,19 +110,31 @@ class StreamServer(SocketServer[StreamRequest, AddressT]):
         is of a class of its own, as for TLS.
         """
         request, client_address = self.socket.accept()
+        return self._ns_take(request), client_address
+
+    def _ns_take(self, request: StreamRequest) -> StreamRequest:
+        """The socket that the handler is to have of *request*, which was accepted."""
         if _INHERITS_BLOCKING:
             request.settimeout(_socket.getdefaulttimeout())
+        if self._ns_plan.connection:
+            # It may be gone already. That the values are right, was tried before.
+            with contextlib.suppress(OSError):
+                set_all(request, self._ns_plan.connection)
         limits = (self.idle_timeout, self.message_timeout, self.connection_timeout)
         # A server that reads the connections itself keeps the deadlines itself.
         blocks = not getattr(self, "drives_messages", False)
         if blocks and limits != (None, None, None) and type(request) is _socket.socket:
             request = DeadlineSocket.adopt(request, Deadlines(*limits, time.monotonic()))
-        return request, client_address
+        return request
 
     def refuse_request(self, request: StreamRequest, client_address: AddressT) -> None:
-        """Send :attr:`farewell`, as far as that is possible at once."""
+        """Send :attr:`farewell`, as far as that is possible at once; nothing under TLS.
+
+        There it would take a handshake first, for which a server that is full
+        has no time.
+        """
         request.setblocking(False)
-        if self.farewell:
+        if self.farewell and self._ns_speaks_plainly:
             with contextlib.suppress(OSError):
                 request.send(self.farewell)
 
@@ -126,8 +173,8 @@ class StreamServer(SocketServer[StreamRequest, AddressT]):
         request.shutdown(_socket.SHUT_RDWR)
 
     def is_connected(self, request: StreamRequest) -> bool:
-        """Whether the connection is open in either direction."""
-        return not peer_is_gone(request)
+        """Whether the connection is open in either direction, and hasn't broken off."""
+        return not (getattr(request, "is_broken_off", False) or peer_is_gone(request))
 
     def has_unread_input(self, request: StreamRequest) -> bool:
         """Whether input lies unread."""
@@ -147,7 +194,13 @@ class StreamServer(SocketServer[StreamRequest, AddressT]):
 
 
 class TCPServer(StreamServer[InetAddress]):
-    """A server of TCP connections (:rfc:`9293`), over IPv4 unless a subclass says otherwise."""
+    """A server of TCP connections (:rfc:`9293`), over IPv4 or IPv6, as its address says.
+
+    Addresses are pairs of host and port in either family. A subclass that sets
+    ``address_family`` takes only that one.
+    """
+
+    _ns_pairs = True
 
     # On Windows the option would let two servers take one port.
     allow_reuse_address: bool = os.name == "posix"
