@@ -38,7 +38,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from netserve.transports import TLSMixIn, server_context
+from netserve.transports import ProxyProtocolMixIn, TLSMixIn, server_context
 
 MAIN = os.getpid()
 NOBODY = 65534
@@ -192,6 +192,12 @@ class FaultyHooks(Raises):
 
 class FaultyHandler:
     """The hooks of a handler, each of which may raise."""
+
+
+class Proxied(ProxyProtocolMixIn):
+    """A server behind a proxy on this machine."""
+
+    trusted_proxies = ("127.0.0.1",)
 
 
 owners: dict[str, type] = {}

@@ -21,7 +21,7 @@ import pytest
 if not hasattr(os, "fork"):
     pytest.skip("the platform can't fork", allow_module_level=True)
 
-from netserve.concurrency import ForkingMixIn
+from netserve.concurrency import ForkingMixIn, _forking
 from netserve.core import (
     BaseServer,
     Deadline,
@@ -30,6 +30,7 @@ from netserve.core import (
     Loop,
     Outcome,
     PeerError,
+    RefusedError,
     State,
     Wait,
 )
@@ -693,6 +694,134 @@ def test_a_duplicate_that_fails_for_another_reason_fails_the_request(connect, ca
     error = caplog.records[0].exc_info[1]
     assert error.errno == 9
     assert not isinstance(error, ExhaustedError)
+
+
+# --- when only the child learns whose request it is ---
+
+
+class Late(ForkingMixIn, Listener):
+    """A server whose openings, in the children, find the client to be another."""
+
+    _ns_learns_address_late = True
+    real = ("192.0.2.1", 1)
+
+    def open_request(self, request, client_address):
+        """Learn it, and decide then; waits for nothing."""
+        entry = self.requests_in_progress.find(request)
+        entry.learn_address(self.real)
+        if not self._ns_admit_peer(request, self.real, entry):
+            raise RefusedError("too many")
+        yield from ()
+        return self.real
+
+
+def addresses(server):
+    """Whose requests are in progress, as the parent knows."""
+    return [entry.address for entry in server.requests_in_progress.entries()]
+
+
+def test_a_child_tells_its_parent_whose_request_it_is(connect):
+    """While it runs, and for what is written at its end."""
+    known = []
+
+    def heard(server, words):
+        known.extend(addresses(server))
+        server.releases.send(b"x")
+
+    with Late(waiting, heard) as server:
+        connect(server)
+        stop_when_idle(server)
+        server.serve_forever()
+        assert known == [("192.0.2.1", 1)]
+        assert [entry.address for entry in server.ended] == [("192.0.2.1", 1)]
+        assert server.stats().completed == 1
+
+
+def test_the_children_of_one_peer_are_counted_together(connect):
+    """Though each learns by itself whose request it has; and an ended one counts no more."""
+    with Late(waiting) as server:
+        server.max_connections_per_peer = 1
+        for _ in range(2):
+            connect(server)
+            server.handle_request()
+        # Either of them may be the first.
+        assert server.hear() == "running"
+        assert wait_until_ended(server, 1).refused == 1
+        server.releases.send(b"x")
+        assert wait_until_ended(server, 2).completed == 1
+        connect(server)
+        server.handle_request()
+        assert server.hear() == "running"
+        server.releases.send(b"x")
+        assert wait_until_ended(server, 3).completed == 2
+
+
+def wait_until_ended(server, number):
+    """Collect children until *number* requests have ended; returns the statistics."""
+    until = time.monotonic() + PATIENCE
+    while len(server.ended) < number:
+        assert time.monotonic() < until
+        server.active_children.collect()
+        time.sleep(0.01)
+    return server.stats()
+
+
+def test_more_children_than_places_are_served_all_the_same(connect):
+    """The limit on them may be raised while they run; then some tell nobody."""
+    with Late(waiting) as server:
+        server.max_children = 1
+        connect(server)
+        server.handle_request()
+        assert server.hear() == "running"
+        server.max_children = 2
+        connect(server)
+        server.handle_request()
+        assert server.hear() == "running"
+        assert addresses(server).count(("192.0.2.1", 1)) == 1
+        for _ in range(2):
+            server.releases.send(b"x")
+        assert wait_until_ended(server, 2).completed == 2
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO], ids=["EMFILE", "EIO"])
+def test_without_room_for_the_places_nothing_is_forked(connect, monkeypatch, number):
+    """The parent still has the request, and may keep it if there can be room later."""
+
+    def refuse(size):
+        raise OSError(number, "no room")
+
+    monkeypatch.setattr(_forking, "Board", refuse)
+    with Late(conversation) as server:
+        connect(server)
+        request, address = server.get_request()
+        entry = server.requests_in_progress.begin(request, address)
+        with pytest.raises(OSError, match="no room") as caught:
+            server.process_request(request, address)
+        assert isinstance(caught.value, ExhaustedError) is (number == errno.EMFILE)
+        assert entry.handle is entry.request is request
+        assert [each.fileno() for each in server.duplicates] == [-1]
+        server.shutdown_request(request)
+
+
+def test_a_fork_that_fails_leaves_its_place_to_others(connect, monkeypatch):
+    """And the entry without one."""
+
+    def refuse():
+        raise BlockingIOError(11, "no room")
+
+    with Late(conversation) as server:
+        server.max_children = 1
+        connect(server)
+        request, address = server.get_request()
+        entry = server.requests_in_progress.begin(request, address)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fork", refuse)
+            for _ in range(2):
+                with pytest.raises(ExhaustedError):
+                    server.process_request(request, address)
+                assert entry.place is None
+        assert vars(server)["_board"].take() is not None
+        server.shutdown_request(request)
 
 
 # --- openings ---

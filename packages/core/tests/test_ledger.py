@@ -378,3 +378,61 @@ def test_the_counts_agree_at_every_instant_whoever_looks(ledger):
     assert check()["accepted"] == 1600
     assert ledger.active == 0
     assert not ledger._peers
+
+
+class Place:
+    """Where another process tells an address, in this one."""
+
+    told = None
+    counted = 0
+
+    def tell(self, address):
+        """Note it."""
+        self.told = address
+
+    def read(self):
+        """What was told."""
+        return self.told
+
+    def count(self):
+        """How many there are besides."""
+        self.counted += 1
+        return 7
+
+
+def test_another_process_may_tell_an_address():
+    """Through its place, and whoever looks at the requests gets to see it."""
+    ledger = Ledger()
+    entry = ledger.begin(object(), ("192.0.2.1", 1))
+    entry.place = Place()
+    assert ledger.entries()[0].address == ("192.0.2.1", 1)
+    entry.learn_address(("192.0.2.2", 2))
+    assert entry.place.told == ("192.0.2.2", 2)
+    entry.place.tell(("192.0.2.3", 3))
+    assert ledger.entries()[0].address == ("192.0.2.3", 3)
+    ledger.end(entry)
+
+
+def test_the_peers_of_other_processes_are_counted_by_their_places():
+    """Not by this process's table."""
+    ledger = Ledger()
+    entry = ledger.begin(object(), ("192.0.2.1", 1))
+    entry.place = Place()
+    assert ledger.count_peer(entry) == 7
+    assert entry.place.counted == 1
+    assert entry.peer is None
+    entry.address = "/path"
+    assert ledger.count_peer(entry) == 0
+    entry.read_address()
+    assert entry.address == "/path"
+    ledger.end(entry)
+
+
+def test_an_address_that_is_learnt_here_is_told_to_nobody():
+    """The ledger's own process needs no place."""
+    ledger = Ledger()
+    entry = ledger.begin(object(), ("192.0.2.1", 1))
+    entry.learn_address(("192.0.2.2", 2))
+    entry.read_address()
+    assert entry.address == ("192.0.2.2", 2)
+    ledger.end(entry)

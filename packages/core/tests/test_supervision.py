@@ -13,6 +13,7 @@ from netserve.core import (
     LineTooLongError,
     Outcome,
     PeerError,
+    RefusedError,
     RequestHooks,
     run_request,
 )
@@ -137,6 +138,32 @@ def test_a_request_that_is_in_no_table_is_classified_too(request_):
     """A hook may be called by hand."""
     request_.connected = False
     assert Server().classify_error(named("EPIPE"), request_) is Outcome.DISCONNECTED
+
+
+def test_a_late_refusal_is_one_record(request_, caplog):
+    """An opening may learn only late whose request it is."""
+    server = Server(raiser(RefusedError("not you")))
+    assert server.run(request_) is Outcome.REFUSED
+    assert server.reports == [Outcome.REFUSED]
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+    assert record.exc_info is None
+    assert record.getMessage() == f"{server!r}: client was refused (not you)"
+    assert server.stats().refused == 1
+
+
+def test_a_report_names_the_address_that_was_learnt(request_, caplog):
+    """The opening knew it, though it came to nothing."""
+
+    class Late(Server):
+        def open_request(self, request, client_address):
+            entry = self.requests_in_progress.find(request)
+            entry.learn_address("the real one")
+            raise RefusedError("not you")
+
+    server = Late()
+    server.run(request_)
+    assert caplog.records[0].getMessage() == f"{server!r}: the real one was refused (not you)"
 
 
 @pytest.mark.parametrize("kind", ["deadline error", "expired"])

@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol, cast
 from typing_extensions import TypeVar
 
 from netserve.concurrency._children import Children
+from netserve.concurrency._places import Board, BoardPlace
 from netserve.core import (
     BaseServer,
     Entry,
@@ -150,6 +151,9 @@ class ForkingMixIn(ServerMixIn):
         """Close the server, then wait for the processes as :attr:`block_on_close` says."""
         super().server_close()
         self.collect_children(blocking=self.block_on_close)
+        board = vars(self).pop("_board", None)
+        if board is not None:
+            board.close()
 
 
 def _fork(
@@ -182,14 +186,17 @@ def _fork_and_watch(
             watches.discard(watch)
             watch.close()
         entry.outcome = _OUTCOMES.get(code, Outcome.FAILED)
+        _leave_place(entry)
         server.close_duplicate(entry.handle)
         server.request_ended(entry)
 
     try:
         entry.handle = server.duplicate_request(entry.request)
+        entry.place = _take_place(server)
         if entry.opening:
             report.open()
     except OSError as error:
+        _leave_place(entry)
         _release(server, entry)
         if error.errno not in _NO_DESCRIPTOR:
             raise
@@ -199,6 +206,7 @@ def _fork_and_watch(
         pid = _fork(children, work, ended)
     except BaseException:
         entry.held = False
+        _leave_place(entry)
         _release(server, entry)
         report.close()
         raise
@@ -217,6 +225,26 @@ def _release(server: BaseServer[Any, Any], entry: Entry) -> None:
     duplicate, entry.handle = entry.handle, entry.request
     if duplicate is not entry.request:
         server.close_duplicate(duplicate)
+
+
+def _take_place(server: BaseServer[Any, Any]) -> BoardPlace | None:
+    """Where a child of *server* is to tell its client's address, if it learns that itself."""
+    if not getattr(server, "_ns_learns_address_late", False):
+        return None
+    board: Board | None = vars(server).get("_board")
+    if board is None:
+        board = Board(cast("ForkingMixIn", server).max_children)
+        vars(server)["_board"] = board
+    return board.take()
+
+
+def _leave_place(entry: Entry) -> None:
+    """Note what the child of *entry* has told in its place, if it has one, and give that up."""
+    place = entry.place
+    if place is not None:
+        entry.read_address()
+        entry.place = None
+        place.release()
 
 
 class _Report:

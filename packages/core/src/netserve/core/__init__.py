@@ -17,12 +17,13 @@ from netserve.core._errors import (
     MixInOrderError,
     NetserveError,
     PeerError,
+    RefusedError,
     StateError,
     TruncatedError,
     UnnamedPeerError,
 )
 from netserve.core._framing import Decoder, Framing
-from netserve.core._ledger import Entry, Ledger
+from netserve.core._ledger import Entry, Ledger, Place
 from netserve.core._lifecycle import Lifecycle, needs_no_interval
 from netserve.core._logs import log
 from netserve.core._loop import Loop
@@ -87,6 +88,8 @@ __all__ = [
     "Outcome",
     "Overload",
     "PeerError",
+    "Place",
+    "RefusedError",
     "RequestHooks",
     "RequestT",
     "Running",

@@ -28,6 +28,9 @@ class Deadline(enum.Enum):
     CONNECTION = "connection"
     """The connection has been open for too long."""
 
+    PROXY = "proxy"
+    """A proxy hasn't said in time for whom the connection is."""
+
     HANDSHAKE = "handshake"
     """The handshake of TLS has taken too long."""
 

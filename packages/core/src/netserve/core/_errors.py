@@ -60,6 +60,14 @@ class PeerError(NetserveError, ValueError):
     """The level of that record (default INFO)."""
 
 
+class RefusedError(PeerError):
+    """The request is refused, though it has been taken; no handler is to see it.
+
+    Raised by an opening that learns only late whose request it is. The request
+    then counts as refused.
+    """
+
+
 class FramingError(PeerError):
     """A stream that can't be cut into messages, as its framing asks.
 

@@ -18,12 +18,29 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from netserve.core._admission import peer_key
 from netserve.core._outcome import Outcome
 
 _ENDED_BY_ITSELF = frozenset({Outcome.COMPLETED, Outcome.DISCONNECTED})
+
+
+class Place(Protocol):
+    """Where the process that runs a request tells whose it is, if that isn't the server's own."""
+
+    def tell(self, address: object, /) -> None:
+        """Write *address* for the other processes."""
+
+    def read(self) -> object:
+        """The address that was written; None for none."""
+
+    def count(self) -> int:
+        """How many of the others have the same peer; this one is counted from now on."""
+        ...
+
+    def release(self) -> None:
+        """Let another process have it."""
 
 
 class Entry:
@@ -39,6 +56,7 @@ class Entry:
         "opening",
         "outcome",
         "peer",
+        "place",
         "request",
         "since",
         "thread",
@@ -78,11 +96,27 @@ class Entry:
         self.opening: bool = False
         """Whether its connection is yet to be opened; until then no drain ends its input."""
 
+        self.place: Place | None = None
+        """Where the process that runs it tells whose it is, if that is learnt there."""
+
         self.thread: int | None = None
         """The identifier of the thread that runs it, if another than the loop's."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.number} from {self.address!r}>"
+
+    def learn_address(self, address: object) -> None:
+        """Note that *address* is the client's, here and for the server's own process."""
+        self.address = address
+        if self.place is not None:
+            self.place.tell(address)
+
+    def read_address(self) -> None:
+        """Note the address that another process has learnt, if it has."""
+        place = self.place
+        told = None if place is None else place.read()
+        if told is not None:
+            self.address = told
 
     @property
     def duration(self) -> float:
@@ -132,6 +166,8 @@ class Ledger:
         key = peer_key(entry.address)
         if key is None:
             return 0
+        if entry.place is not None:
+            return entry.place.count()
         with self._lock:
             held = self._peers[key]
             self._peers[key] += 1
@@ -178,7 +214,11 @@ class Ledger:
     def entries(self) -> list[Entry]:
         """The requests in progress, the oldest first."""
         with self._lock:
-            return list(self._entries.values())
+            entries = list(self._entries.values())
+        for entry in entries:
+            if entry.place is not None:
+                entry.read_address()
+        return entries
 
     def force(self) -> list[Entry]:
         """Mark all in progress as forced; returns those that weren't before."""

@@ -39,6 +39,9 @@ def run_request(
             client_address = supervision.open_and_wait(request, client_address)
         server.finish_request(request, client_address)
     except Exception:
+        if entry is not None:
+            # An opening may know it better by now.
+            client_address = entry.address
         outcome = report_error(server, request, client_address)
     else:
         # Some handlers catch the timeout themselves.

@@ -97,6 +97,9 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
     RequestHandlerClass: Callable[[RequestT, AddressT, Self], object]
     """Called with request, client address and server to handle each request."""
 
+    # Whether only the opening tells whose request it is.
+    _ns_learns_address_late: bool = False
+
     # Defaults on the class, for programs that build a server without __init__.
     _ns_paused: bool = False
     _ns_failures: int = 0
@@ -377,12 +380,18 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
         if self.overload == "refuse":
             active = self._ns_ledger.active - 1
             admission = admit(active, self.max_connections, self.overload)
-        if admission is not Admission.REFUSE and self.max_connections_per_peer is not None:
-            held = self._ns_ledger.count_peer(entry)
-            admission = admit_peer(held, self.max_connections_per_peer)
         if admission is Admission.REFUSE:
             self.refuse_request(request, client_address)
             return False
+        return self._ns_learns_address_late or self._ns_admit_peer(request, client_address, entry)
+
+    def _ns_admit_peer(self, request: RequestT, client_address: AddressT, entry: Entry) -> bool:
+        """Whether the client at *client_address*, which *entry* has too, may be served."""
+        if self.max_connections_per_peer is not None:
+            held = self._ns_ledger.count_peer(entry)
+            if admit_peer(held, self.max_connections_per_peer) is Admission.REFUSE:
+                self.refuse_request(request, client_address)
+                return False
         return self.verify_request(request, client_address)
 
     def _ns_attempt(
@@ -408,7 +417,8 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
                 self._ns_pause(error)
                 outcome = None
         except Exception:
-            outcome = report_error(self, request, client_address)
+            # An opening may know better by now whose request it is.
+            outcome = report_error(self, request, entry.address)
         finally:
             if outcome is not None:
                 self._ns_end(entry, outcome)

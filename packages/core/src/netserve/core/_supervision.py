@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Final, Generic
 
 from netserve.core._deadlines import Deadline
-from netserve.core._errors import DeadlineError, PeerError
+from netserve.core._errors import DeadlineError, PeerError, RefusedError
 from netserve.core._ledger import Entry, Ledger
 from netserve.core._logs import access_log, log
 from netserve.core._opening import Opening, finish_opening
@@ -40,6 +40,7 @@ _ENDINGS: Final = {
     Outcome.DISCONNECTED: (logging.DEBUG, "%r: %s went away (%s)"),
     Outcome.FORCED: (logging.DEBUG, "%r: %s was cut off when the grace was over (%s)"),
     Outcome.TIMED_OUT: (logging.INFO, "%r: %s was too slow (%s)"),
+    Outcome.REFUSED: (logging.INFO, "%r: %s was refused (%s)"),
     Outcome.FAILED: (logging.INFO, "%r: %s sent what isn't allowed (%s)"),
 }
 
@@ -123,8 +124,9 @@ class Supervision(Generic[RequestT, AddressT]):
 
         Called while the error is being handled that the handler let go. With
         the *outcome* DISCONNECTED or FORCED the record has level DEBUG; with
-        TIMED_OUT, level INFO; with FAILED, after a :class:`PeerError`, its
-        :attr:`~PeerError.level`, which is INFO unless the error says otherwise.
+        TIMED_OUT, or REFUSED in its opening, level INFO; with FAILED, after a
+        :class:`PeerError`, its :attr:`~PeerError.level`, which is INFO unless the
+        error says otherwise.
         """
         level, message = _ENDINGS[outcome]
         error = sys.exc_info()[1]
@@ -136,6 +138,8 @@ class Supervision(Generic[RequestT, AddressT]):
     def classify_error(self, error: BaseException, request: RequestT) -> Outcome:
         """What *error*, which the handler of *request* let go, means for it."""
         entry = self._ns_ledger.find(request)
+        if isinstance(error, RefusedError):
+            return Outcome.REFUSED
         if isinstance(error, DeadlineError) or expired(request) is not None:
             return Outcome.TIMED_OUT
         if isinstance(error, OSError) and error.errno in _GONE and not self.is_connected(request):

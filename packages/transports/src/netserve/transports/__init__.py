@@ -1,7 +1,8 @@
 """netserve.transports: where requests come from.
 
 The four servers of the original reference, and the bases for families that it
-doesn't have; how they are given addresses, inherited sockets and socket options. The
+doesn't have; how they are given addresses, inherited sockets and socket options; and
+the PROXY protocol, by which a server behind a proxy learns whose connection it has. The
 Unix domain servers are absent where the platform has no such sockets, and TLS where
 Python was built without it.
 """
@@ -13,20 +14,47 @@ from netserve.transports._addresses import ParsedAddress, parse_address
 from netserve.transports._credentials import PeerCredentials, peer_credentials
 from netserve.transports._datagram import DatagramServer, UDPServer
 from netserve.transports._options import SocketOptions
+from netserve.transports._proxy import ProxyProtocolMixIn
+from netserve.transports._proxy_header import (
+    ProxyClientFlags,
+    ProxyCommand,
+    ProxyEndpoint,
+    ProxyFamily,
+    ProxyHeader,
+    ProxyProtocolError,
+    ProxySSL,
+    ProxyTLV,
+    ProxyTransport,
+)
+from netserve.transports._proxy_parser import ProxyParser, encode_proxy_header
 from netserve.transports._socket_server import SocketServer
 from netserve.transports._stream import StreamServer, TCPServer
 from netserve.transports._systemd import ActivationError
+from netserve.transports._trusted import TrustedProxy
 
 __all__ = [
     "ActivationError",
     "DatagramServer",
     "ParsedAddress",
     "PeerCredentials",
+    "ProxyClientFlags",
+    "ProxyCommand",
+    "ProxyEndpoint",
+    "ProxyFamily",
+    "ProxyHeader",
+    "ProxyParser",
+    "ProxyProtocolError",
+    "ProxyProtocolMixIn",
+    "ProxySSL",
+    "ProxyTLV",
+    "ProxyTransport",
     "SocketOptions",
     "SocketServer",
     "StreamServer",
     "TCPServer",
+    "TrustedProxy",
     "UDPServer",
+    "encode_proxy_header",
     "parse_address",
     "peer_credentials",
 ]
