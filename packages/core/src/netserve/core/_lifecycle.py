@@ -242,7 +242,7 @@ class Lifecycle(Supervision[RequestT, AddressT]):
             self._ns_start_up()
             thread.start()
             self._ns_ledger.wait_for(
-                lambda: self._ns_loop_thread == thread.ident or finished.is_set(), lambda: _NEVER
+                lambda: self._ns_serves_in(thread.ident) or finished.is_set(), lambda: _NEVER
             )
             if failures:
                 thread.join()
@@ -281,7 +281,7 @@ class Lifecycle(Supervision[RequestT, AddressT]):
             self._ns_wind_down(patience if times == 1 else 0)
 
         try:
-            with stop_signals(asked):
+            with self._ns_hearing(asked):
                 self._ns_start_up()
                 self.serve_forever()
                 # What a mere shutdown() has left behind.
@@ -325,6 +325,16 @@ class Lifecycle(Supervision[RequestT, AddressT]):
         """Whether *thread* runs the loop, which it must not wait for."""
         loop = self._ns_loop
         return thread == self._ns_loop_thread or (loop is not None and loop.runs_in(thread))
+
+    def _ns_serves_in(self, thread: int | None) -> bool:
+        """Whether *thread* runs the loop, and requests are accepted."""
+        return self._ns_loop_thread == thread
+
+    @contextmanager
+    def _ns_hearing(self, asked: Callable[[int], None]) -> Generator[None]:
+        """The span of :meth:`run`, in which signals that ask for a stop call *asked*."""
+        with stop_signals(asked):
+            yield
 
     def _ns_start_up(self) -> None:
         if self._ns_state is State.CREATED:
