@@ -26,13 +26,14 @@ from typing import Final, Protocol, cast
 from netserve.concurrency._nursery import Nursery
 from netserve.concurrency._staffing import Staffing
 from netserve.concurrency._supervisor import Supervisor
-from netserve.concurrency._worker import WorkerProcess
+from netserve.concurrency._worker import WorkerProcess, end_with_parent
 from netserve.concurrency._worker_table import (
     Order,
     Slot,
     SummedLedger,
     WorkerLedger,
     WorkerTable,
+    is_ahead,
 )
 from netserve.core import (
     BaseServer,
@@ -48,6 +49,12 @@ from netserve.core import (
 
 _PATIENCE: Final = 1.0
 """How long after its grace a worker without a supervisor is killed, in seconds."""
+
+_DEFERRED: Final = 0.001
+"""For how long a worker leaves connections to those that have fewer, in seconds."""
+
+_AT_ONCE: Final = 8
+"""How many connections a worker takes before it looks whether others have fewer."""
 
 _INF: Final = float("inf")
 
@@ -99,7 +106,9 @@ class PreforkMixIn(ServerMixIn):
 
     _ns_worker: WorkerProcess | None = None
     _ns_supervisor: Supervisor | None = None
+    _ns_table: WorkerTable | None = None
     _ns_poll_interval: float = 0.5
+    _ns_deferred: bool = False
 
     @cached_property
     def _ns_ledger(self) -> Ledger:
@@ -140,6 +149,7 @@ class PreforkMixIn(ServerMixIn):
 
         def work(number: int, wire: _socket.socket) -> int:
             patience = grace + _PATIENCE
+            self._ns_table = table
             return self._ns_work(
                 WorkerProcess(number, table[number], wire, grace, patience), table[number]
             )
@@ -223,6 +233,12 @@ class PreforkMixIn(ServerMixIn):
         else:
             self._ns_supervisor.kill()
 
+    def become_child(self, entry: Entry) -> None:
+        """As everywhere; the child of a worker doesn't outlive it, where the system can tell."""
+        super().become_child(entry)
+        if self._ns_worker is not None:
+            end_with_parent(signal.SIGKILL)
+
     def make_loop(self) -> Loop:
         """The loop of whatever else is mixed in, in a worker; a plain one to supervise."""
         return Loop() if self._ns_worker is None else super().make_loop()
@@ -268,6 +284,7 @@ class PreforkMixIn(ServerMixIn):
         with super()._ns_serving() as loop:
             worker = self._ns_worker
             if worker is not None:
+                self._ns_count(accepts=True)
 
                 def orphan() -> None:
                     loop.remove_reader(worker.wire)
@@ -275,15 +292,18 @@ class PreforkMixIn(ServerMixIn):
 
                 loop.add_reader(worker.wire, orphan)
                 worker.ready()
-            yield loop
+            try:
+                yield loop
+            finally:
+                self._ns_count(accepts=False)
 
     def _ns_see_through(self, drain: _Deadline, own: Sequence[Entry]) -> None:
         """As everywhere; also of the workers that an earlier loop has left."""
+        super()._ns_see_through(drain, own)
         supervisor = self._ns_supervisor
-        if supervisor is not None and self._ns_loop is None:
+        if supervisor is not None and self._ns_loop is None and supervisor.alive:
             supervisor.drain(drain.deadline)
             supervisor.wait(lambda: not supervisor.alive, lambda: _INF)
-        super()._ns_see_through(drain, own)
 
     def _ns_oversee(self, loop: Loop) -> None:
         """Keep the workers serving until told to stop, and bring them to their end."""
@@ -390,6 +410,7 @@ class PreforkMixIn(ServerMixIn):
         vars(self).pop("_lead", None)
         if isinstance(self, BaseServer):
             vars(self)["_ns_ledger"] = ledger
+            self.requests_per_wait = min(self.requests_per_wait, _AT_ONCE)
             # What was asked of the server before it forked was meant for its own process.
             self._ns_stop_requested = False
             self._ns_drain = None
@@ -409,6 +430,33 @@ class PreforkMixIn(ServerMixIn):
         ledger.publish()
         return status
 
+    def _ns_count(self, *, accepts: bool) -> None:
+        """Tell the other workers whether this one takes requests."""
+        ledger = self._ns_ledger
+        if isinstance(ledger, WorkerLedger):
+            ledger.accepts = accepts
+            ledger.publish()
+
+    def take_requests(self) -> None:
+        """Take the requests that wait, or leave them to a worker that has far fewer.
+
+        To be fast, a loop takes many at once; alone, so that some workers would have all
+        connections and the others none. If they still wait after a moment, it takes them.
+        """
+        table, loop = self._ns_table, self._ns_loop
+        if table is None or loop is None or self._ns_stop_requested:
+            super().take_requests()
+        elif self._ns_deferred or not is_ahead(self._ns_ledger.active, table.lightest()):
+            self._ns_deferred = False
+            super().take_requests()
+        else:
+            self._ns_deferred = self._ns_paused = True
+            loop.call_later(_DEFERRED, self._ns_attend)
+
+    def _ns_attend(self) -> None:
+        """Listen again."""
+        self._ns_paused = False
+
     def _ns_obey(self, order: Order, seconds: float) -> None:
         """Do as the supervisor says; in a signal's handler."""
         if not isinstance(self, BaseServer):
@@ -417,6 +465,7 @@ class PreforkMixIn(ServerMixIn):
         elif order is Order.SHUT_DOWN:
             self._ns_request_stop()
         else:
+            self._ns_count(accepts=False)
             # What waits there is for those that stay.
             self.drains_backlog = self.drains_backlog and order is not Order.MAKE_WAY
             self._ns_wind_down(seconds)

@@ -97,16 +97,16 @@ class Staffing:
         return sum(worker.stage is Stage.READY for worker in self.workers.values())
 
     @property
-    def replacing(self) -> bool:
-        """Whether workers are to be replaced that haven't been."""
-        return any(self._old())
-
-    @property
     def hopeless(self) -> bool:
         """Whether starting failed so often that there is no point in going on."""
         return self._barren >= self._attempts and not any(
             worker.stage is not Stage.LEAVING for worker in self.workers.values()
         )
+
+    def begin(self) -> None:
+        """Forget what has failed: whoever calls this believes that it will succeed now."""
+        self._failures = self._barren = 0
+        self._resume_at = float("-inf")
 
     def starts(self, now: float) -> int:
         """How many workers are to be started at once."""

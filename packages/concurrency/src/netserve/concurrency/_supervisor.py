@@ -21,7 +21,7 @@ from netserve.concurrency._staffing import Staffing, Stage, Worker
 from netserve.concurrency._worker_table import Order, WorkerTable
 from netserve.core import log
 
-_OUTLIVES: Final = 0.6
+_OUTLIVES: Final = 0.7
 """How long after its grace a worker may still be ending, in seconds, before it is killed."""
 
 _INF: Final = float("inf")
@@ -132,6 +132,7 @@ class Supervisor:
     def staff(self) -> None:
         """Have as many workers as are wanted from now on."""
         with self._lock:
+            self._staffing.begin()
             self._staffed = True
 
     def replace_all(self) -> None:

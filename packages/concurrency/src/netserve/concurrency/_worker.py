@@ -49,6 +49,7 @@ class WorkerProcess:
         self._parent = os.getppid()
         self._told: Told = _nothing
         self._orphaned = False
+        """Whether the supervisor's process, or its nursery, is gone."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {os.getpid()}>"
@@ -59,7 +60,7 @@ class WorkerProcess:
         for number in SHARED_SIGNALS:
             # Not ignored, which programs that a handler starts would inherit.
             signal.signal(number, self._hear if number == signal.SIGTERM else _nothing)
-        _end_with_parent()
+        end_with_parent(signal.SIGTERM)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SHARED_SIGNALS)
         # It may have gone before the system knew what to do then.
         self.look_around()
@@ -68,11 +69,6 @@ class WorkerProcess:
     def wire(self) -> int:
         """A descriptor that becomes readable when the supervisor's process is gone."""
         return self._wire.fileno()
-
-    @property
-    def orphaned(self) -> bool:
-        """Whether the supervisor's process, or its nursery, is gone."""
-        return self._orphaned
 
     def look_around(self) -> None:
         """See whether the parent is there, and drain if it isn't."""
@@ -110,9 +106,9 @@ def _nothing(*_: object) -> None:
     """Leave it to the supervisor."""
 
 
-def _end_with_parent() -> None:
-    """Have the system send SIGTERM when the parent ends, where it can."""
+def end_with_parent(number: int) -> None:
+    """Have the system send this process the signal *number* when its parent ends, where it can."""
     if sys.platform == "linux":
         # There may be no C library to load, or one that doesn't have it.
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)

@@ -21,6 +21,7 @@ from netserve.core import Entry, Ledger, Outcome
 _ORDER: Final = struct.Struct("@Qd")
 _COUNTS: Final = struct.Struct(f"@Q{len(Outcome) + 4}QQ")
 _VERSION: Final = struct.Struct("@Q")
+_LOAD: Final = struct.Struct("@Q")
 _SIZE: Final = 256
 """Bytes of a slot: more than it needs, and a multiple of what processors share at once."""
 
@@ -58,7 +59,8 @@ class Slot:
     def __init__(self, memory: mmap.mmap, offset: int) -> None:
         self._memory = memory
         self._order = offset
-        self._counts = offset + _ORDER.size
+        self._load = offset + _ORDER.size
+        self._counts = self._load + _LOAD.size
         self._version = 0
 
     @property
@@ -70,6 +72,16 @@ class Slot:
     @order.setter
     def order(self, order: tuple[Order, float]) -> None:
         _ORDER.pack_into(self._memory, self._order, order[0].value, order[1])
+
+    @property
+    def load(self) -> int | None:
+        """How many requests the worker has in progress; None when it doesn't accept any."""
+        number: int = _LOAD.unpack_from(self._memory, self._load)[0]
+        return number - 1 if number else None
+
+    @load.setter
+    def load(self, active: int | None) -> None:
+        _LOAD.pack_into(self._memory, self._load, 0 if active is None else active + 1)
 
     def write(self, counts: Counts) -> None:
         """Write *counts*, in the worker."""
@@ -91,7 +103,8 @@ class Slot:
     def clear(self) -> None:
         """Make it new, for the next worker."""
         self._version = 0
-        self._memory[self._order : self._counts + _COUNTS.size] = bytes(_ORDER.size + _COUNTS.size)
+        end = self._counts + _COUNTS.size
+        self._memory[self._order : end] = bytes(end - self._order)
 
 
 class WorkerTable:
@@ -130,8 +143,14 @@ class WorkerTable:
             lost = accepted - sum(others[: len(Outcome)])
             others[_FORCED if forced else _FAILED] += lost
             self._past = _sum([self._past, (accepted, *others)])
+            self._slots[number].load = None
             self._used.discard(number)
         return lost
+
+    def lightest(self) -> int:
+        """The fewest requests that any worker which accepts has in progress; 0 if none does."""
+        loads = [slot.load for slot in self._slots]
+        return min((load for load in loads if load is not None), default=0)
 
     def total(self) -> Counts:
         """The sum over all workers, those that have ended included."""
@@ -151,12 +170,22 @@ def _sum(rows: Iterable[Counts]) -> Counts:
     return tuple(map(sum, zip(*rows, strict=True)))
 
 
+def is_ahead(active: int, lightest: int) -> bool:
+    """Whether a worker with *active* requests should leave the next to one with *lightest*."""
+    return active - lightest > _LEAD + active // 8
+
+
+_LEAD: Final = 4
+
+
 class WorkerLedger(Ledger):
     """The ledger of a worker, which writes its counts into *slot*."""
 
     def __init__(self, slot: Slot) -> None:
         super().__init__()
         self._slot: Slot | None = slot
+        self.accepts = False
+        """Whether its worker takes requests."""
 
     def begin(self, request: object, address: object) -> Entry:
         """As everywhere."""
@@ -179,6 +208,7 @@ class WorkerLedger(Ledger):
         """Write the counts as they are now."""
         with self._lock:
             if self._slot is not None:
+                self._slot.load = self.active if self.accepts else None
                 self._slot.write(
                     (
                         self._accepted, *self._ends.values(), self.exhausted,
