@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from netserve import core, handlers
+from netserve import concurrency, core, handlers
 
 MAIN_PROCESS = os.getpid()
 
@@ -198,7 +198,7 @@ def make(bases: list[str], handler: str) -> Server:
 
 def stop(server: Server) -> None:
     """End the loop from a signal handler, which runs in the loop's own thread."""
-    if isinstance(server, core.BaseServer):
+    if isinstance(server, (core.BaseServer, concurrency.PreforkMixIn)):
         server.shutdown()
     else:
         # The standard library's shutdown() would wait for this very thread.

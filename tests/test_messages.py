@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 PATIENCE = 20
 
+PREFORK = "netserve.concurrency:PreforkMixIn"
 MIXINS = [
     "",
     "netserve.concurrency:ThreadingMixIn",
@@ -32,6 +33,11 @@ MIXINS = [
     "netserve.concurrency:MultiplexingMixIn",
     "socketserver:ThreadingMixIn",
     "socketserver:ForkingMixIn",
+    PREFORK,
+    f"{PREFORK} netserve.concurrency:ThreadingMixIn",
+    f"{PREFORK} netserve.concurrency:ForkingMixIn",
+    f"{PREFORK} netserve.concurrency:ThreadPoolMixIn",
+    f"{PREFORK} netserve.concurrency:MultiplexingMixIn",
 ]
 MODULES = ["netserve.transports", "netserve.socketserver", "socketserver"]
 STREAM_SERVERS = ["TCPServer", "UnixStreamServer"]
@@ -170,7 +176,7 @@ def servers() -> Iterator[Callable[[list[str]], Server]]:
         current: dict[bool, Server] = {}
 
         def server(bases: list[str]) -> Server:
-            forks = "Forking" in bases[0]
+            forks = any("Forking" in base or base == PREFORK for base in bases)
             if forks not in current or not current[forks].idle:
                 # The first one, or the test before has failed.
                 current[forks] = Server(Path(name, str(len(running))))
@@ -188,7 +194,7 @@ def servers() -> Iterator[Callable[[list[str]], Server]]:
 def combinations(classes: list[str]) -> list[Any]:
     """Each mix-in on each of the server *classes* of each module that it is for."""
     mixed = [
-        [*filter(None, [mixin]), f"{module}:{name}"]
+        [*mixin.split(), f"{module}:{name}"]
         for mixin in MIXINS
         for module in MODULES
         for name in classes

@@ -233,7 +233,7 @@ class Supervisor:
             worker.pid = value
         elif kind == READY:
             self._staffing.is_ready(slot)
-            self._say(logging.INFO, "worker %s serves", worker.pid)
+            self._say(logging.DEBUG, "worker %s serves", worker.pid)
         elif kind == LEFT:
             worker.serves = False
         elif kind == UNBORN:
@@ -261,7 +261,7 @@ class Supervisor:
                 logging.WARNING, "worker %s ended %s, with %d requests", worker.pid, what, lost
             )
         else:
-            self._say(logging.INFO, "worker %s has ended", worker.pid)
+            self._say(logging.DEBUG, "worker %s has ended", worker.pid)
 
     def _say(self, level: int, message: str, *arguments: object) -> None:
         log.log(level, f"%s: {message}", self._name(), *arguments)
