@@ -154,8 +154,7 @@ class PreforkMixIn(ServerMixIn):
                 WorkerProcess(number, table[number], wire, grace, patience), table[number]
             )
 
-        if isinstance(self._ns_ledger, SummedLedger):
-            self._ns_ledger.tables.append(table)
+        cast("SummedLedger", self._ns_ledger).tables.append(table)
         try:
             nursery = Nursery(work, grace + _PATIENCE)
         except BaseException:
@@ -444,9 +443,12 @@ class PreforkMixIn(ServerMixIn):
         connections and the others none. If they still wait after a moment, it takes them.
         """
         table, loop = self._ns_table, self._ns_loop
-        if table is None or loop is None or self._ns_stop_requested:
-            super().take_requests()
-        elif self._ns_deferred or not is_ahead(self._ns_ledger.active, table.lightest()):
+        if (
+            table is None
+            or loop is None
+            or self._ns_deferred
+            or not is_ahead(self._ns_ledger.active, table.lightest())
+        ):
             self._ns_deferred = False
             super().take_requests()
         else:

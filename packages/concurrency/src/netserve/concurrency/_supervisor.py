@@ -239,7 +239,8 @@ class Supervisor:
         elif kind == UNBORN:
             self._say(logging.ERROR, "a worker couldn't be forked: %s", os.strerror(value))
             self._gone(slot)
-        elif kind == ENDED:
+        else:
+            assert kind == ENDED
             self._report_end(worker, value, self._gone(slot))
 
     def _gone(self, slot: int) -> int:
