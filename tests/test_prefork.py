@@ -116,12 +116,14 @@ class Server:
         return self._errors.read_text()
 
     def group(self) -> list[int]:
-        """All processes of the server that there are, zombies included."""
+        """All processes of the server that there are, zombies included while it lives itself."""
         found = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
-                fields = path.read_text().rpartition(")")[2].split()
-                if int(fields[2]) == self.process.pid:
+                state, _, group, *_ = path.read_text().rpartition(")")[2].split()
+                # Those that it leaves behind the system collects, in its own time.
+                counts = state != "Z" or self.process.returncode is None
+                if int(group) == self.process.pid and counts:
                     found.append(int(path.parent.name))
         return found
 

@@ -77,7 +77,7 @@ class Scene:
         """Have both workers serve."""
         self.supervisor.staff()
         self.hear()
-        self.hear((FORKED, 0, 100), (FORKED, 1, 101), (READY, 0, 0), (READY, 1, 0))
+        self.hear((FORKED, 0, 100), (FORKED, 1, 101), (READY, 0, 100), (READY, 1, 101))
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_nobody_is_started_before_the_server_serves(scene):
     scene.supervisor.staff()
     assert scene.hear() == [("start", 0), ("start", 1)]
     assert scene.supervisor.pids == []
-    scene.hear((FORKED, 1, 101), (READY, 1, 0))
+    scene.hear((READY, 1, 101), (FORKED, 1, 101))
     assert scene.supervisor.pids == [101]
     assert (scene.supervisor.ready, scene.supervisor.size) == (1, 2)
     assert repr(scene.supervisor) == "<Supervisor: 1 of 2 workers ready>"
@@ -186,16 +186,25 @@ def test_all_can_be_killed_at_once(scene):
 
 
 def test_a_replaced_one_is_told_to_make_way_when_its_successor_serves(scene):
-    """Its time is the server's grace."""
+    """At first it only leaves new clients to others; then it drains, for the server's grace."""
     scene.staff()
     scene.supervisor.replace_all()
     assert scene.hear() == [("start", 2)]
-    assert scene.hear((FORKED, 2, 102), (READY, 2, 0)) == [("SIGTERM", 0), ("start", 3)]
-    order, until = scene.table[0].order
-    assert order is Order.MAKE_WAY
-    assert 99 < until - time.monotonic() < 101
-    assert scene.hear((FORKED, 3, 103), (READY, 3, 0)) == [("SIGTERM", 1)]
+    assert scene.hear((READY, 2, 102), (FORKED, 2, 102)) == [("SIGTERM", 0), ("start", 3)]
+    assert scene.table[0].order[0] is Order.YIELD
+    assert scene.supervisor.wait(
+        lambda: scene.table[0].order[0] is Order.MAKE_WAY, lambda: time.monotonic() + 20
+    )
+    assert 99 < scene.table[0].order[1] - time.monotonic() < 101
+    assert scene.forker.take() == [("SIGTERM", 0)]
+    assert scene.hear((READY, 3, 103), (FORKED, 3, 103)) == [("SIGTERM", 1)]
     assert scene.supervisor.pids == [102, 103]
+    # The first one accepts nothing, and is left to its drain; the second might still.
+    scene.supervisor.shut_down()
+    assert scene.forker.take() == [("SIGTERM", 1), ("SIGTERM", 2), ("SIGTERM", 3)]
+    scene.hear(*((LEFT, slot, 0) for slot in (1, 2, 3)))
+    assert not scene.supervisor.serving
+    assert scene.supervisor.alive
 
 
 def test_successors_wait_while_too_many_are_leaving(scene):
@@ -203,8 +212,8 @@ def test_successors_wait_while_too_many_are_leaving(scene):
     scene.staff()
     scene.supervisor.replace_all()
     scene.hear()
-    scene.hear((FORKED, 2, 102), (READY, 2, 0))
-    scene.hear((FORKED, 3, 103), (READY, 3, 0))
+    scene.hear((READY, 2, 102), (FORKED, 2, 102))
+    scene.hear((READY, 3, 103), (FORKED, 3, 103))
     scene.supervisor.replace_all()
     assert scene.hear() == []
     assert scene.supervisor.ready == 2

@@ -63,7 +63,7 @@ ENDED: Final = b"e"
 """From the nursery: the worker has ended, with this status, or minus the signal's number."""
 
 READY: Final = b"r"
-"""From a worker: it serves."""
+"""From a worker: it serves, with this process id; perhaps before the nursery says so."""
 
 LEFT: Final = b"l"
 """From a worker: its loop has ended."""

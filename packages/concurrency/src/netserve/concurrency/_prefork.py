@@ -109,6 +109,7 @@ class PreforkMixIn(ServerMixIn):
     _ns_table: WorkerTable | None = None
     _ns_poll_interval: float = 0.5
     _ns_deferred: bool = False
+    _ns_yields: bool = False
 
     @cached_property
     def _ns_ledger(self) -> Ledger:
@@ -436,6 +437,13 @@ class PreforkMixIn(ServerMixIn):
             ledger.accepts = accepts
             ledger.publish()
 
+    def _ns_listen(self, loop: Loop) -> bool:
+        """As everywhere, until this worker is to leave what comes to the others."""
+        if not self._ns_yields:
+            return super()._ns_listen(loop)
+        loop.listen(None)
+        return not self._ns_stop_requested
+
     def take_requests(self) -> None:
         """Take the requests that wait, or leave them to a worker that has far fewer.
 
@@ -443,6 +451,8 @@ class PreforkMixIn(ServerMixIn):
         connections and the others none. If they still wait after a moment, it takes them.
         """
         table, loop = self._ns_table, self._ns_loop
+        if self._ns_yields:
+            return
         if (
             table is None
             or loop is None
@@ -466,6 +476,10 @@ class PreforkMixIn(ServerMixIn):
             vars(self)["_BaseServer__shutdown_request"] = True
         elif order is Order.SHUT_DOWN:
             self._ns_request_stop()
+        elif order is Order.YIELD:
+            self._ns_yields = True
+            self._ns_count(accepts=False)
+            self._ns_wake()
         else:
             self._ns_count(accepts=False)
             # What waits there is for those that stay.

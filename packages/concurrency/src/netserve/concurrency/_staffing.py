@@ -56,10 +56,13 @@ class Worker:
     """Where it stands."""
 
     serves: bool = True
-    """Whether its loop runs, or may yet begin."""
+    """Whether its loop may accept requests, now or later."""
 
     pid: int | None = None
     """Its process id, once that is known."""
+
+    drain_at: float = float("inf")
+    """When it will be told to drain, in seconds on the caller's clock."""
 
     kill_at: float = float("inf")
     """When it will be killed, in seconds on the caller's clock."""
@@ -149,6 +152,7 @@ class Staffing:
     def leaves(self, worker: Worker, kill_at: float = float("inf")) -> None:
         """Note that *worker* was told to end, and is to be killed at *kill_at*."""
         worker.stage = Stage.LEAVING
+        worker.drain_at = float("inf")
         worker.kill_at = min(worker.kill_at, kill_at)
 
     def ended(self, slot: int, now: float) -> Worker:

@@ -21,6 +21,9 @@ from netserve.concurrency._staffing import Staffing, Stage, Worker
 from netserve.concurrency._worker_table import Order, WorkerTable
 from netserve.core import log
 
+_COURTESY: Final = 1.0
+"""How long a replaced worker goes on for the requests that are on their way to it, in seconds."""
+
 _OUTLIVES: Final = 0.7
 """How long after its grace a worker may still be ending, in seconds, before it is killed."""
 
@@ -104,7 +107,7 @@ class Supervisor:
 
     @property
     def serving(self) -> bool:
-        """Whether any worker's loop runs, or may yet begin."""
+        """Whether any worker's loop may accept requests, now or later."""
         with self._lock:
             return any(worker.serves for worker in self._staffing.workers.values())
 
@@ -150,16 +153,18 @@ class Supervisor:
             now = time.monotonic()
             if self._staffed:
                 for worker in self._staffing.leavers():
-                    self._tell(worker, Order.MAKE_WAY, now + self._grace)
+                    # A client that has just come may not have sent its request yet.
+                    self._tell(worker, Order.YIELD, _INF)
+                    worker.drain_at = now + min(_COURTESY, self._grace / 2)
                 self._start(now)
-            return self._kill(now)
+            return self._follow_up(now)
 
     def shut_down(self) -> None:
         """Have all workers end their loops, and have no others start."""
         with self._lock:
             self._staffed = False
             for worker in self._staffing.workers.values():
-                if worker.stage is not Stage.LEAVING:
+                if worker.stage is not Stage.LEAVING or worker.drain_at < _INF:
                     self._tell(worker, Order.SHUT_DOWN, _INF)
 
     def drain(self, until: float) -> None:
@@ -175,7 +180,7 @@ class Supervisor:
             self._staffed = False
             for worker in self._staffing.workers.values():
                 self._staffing.leaves(worker, 0)
-            self._kill(time.monotonic())
+            self._follow_up(time.monotonic())
 
     def wait(self, condition: Callable[[], bool], until: Callable[[], float]) -> bool:
         """Step until *condition* holds, or until the monotonic time that *until* tells.
@@ -215,11 +220,16 @@ class Supervisor:
             self._staffing.started(slot, now)
             self._forker.start(slot)
 
-    def _kill(self, now: float) -> float:
-        """Kill whose time is over; returns for how long nobody's is, or nothing is started."""
+    def _follow_up(self, now: float) -> float:
+        """Remind those that are leaving; returns for how many seconds there is nothing to do."""
         soonest = self._staffing.pause(now) if self._staffed else None
         soonest = _INF if soonest is None else soonest
         for worker in self._staffing.workers.values():
+            if worker.drain_at <= now:
+                self._tell(worker, Order.MAKE_WAY, now + self._grace)
+                # It has accepted nothing since it was told to yield.
+                worker.serves = False
+            soonest = min(soonest, worker.drain_at - now)
             if worker.kill_at <= now:
                 self._forker.signal(worker.slot, signal.SIGKILL)
             else:
@@ -232,6 +242,7 @@ class Supervisor:
         if kind == FORKED:
             worker.pid = value
         elif kind == READY:
+            worker.pid = value
             self._staffing.is_ready(slot)
             self._say(logging.DEBUG, "worker %s serves", worker.pid)
         elif kind == LEFT:

@@ -85,7 +85,7 @@ class WorkerProcess:
 
     def ready(self) -> None:
         """Report that it serves."""
-        report(self._wire, READY, self._number)
+        report(self._wire, READY, self._number, os.getpid())
 
     def left(self) -> None:
         """Report that its loop has ended."""

@@ -49,7 +49,10 @@ class Order(enum.Enum):
     DRAIN = 2
     """To bring what was accepted to its end, the backlog included."""
 
-    MAKE_WAY = 3
+    YIELD = 3
+    """To leave what comes from now on to the other workers, and otherwise to go on."""
+
+    MAKE_WAY = 4
     """As DRAIN, but to leave the backlog to the other workers."""
 
 
