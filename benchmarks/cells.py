@@ -5,6 +5,9 @@ from fnmatch import fnmatchcase
 
 TCP_BASELINE = "stdlib-threading"
 UDP_BASELINE = "stdlib-sync"
+CPU_BASELINE = "netserve-multiplexing"
+"""One process, to which several are compared."""
+
 REFERENCE = "uvloop-protocol"
 """The fastest peer that there is, to which every row is compared besides."""
 
@@ -76,6 +79,8 @@ CELLS = (
     ),
     Cell("stop", "echo", "stop", figures=(Figure("ms", "ms", less_is_better=True),)),
     Cell("mix-50", "mix", "loadgen", ("mix", "-n", "50", "-x", "0.1"), 50),
+    Cell("cpu-50", "cpu", "loadgen", ("echo", "-n", "50", "-s", "64", "-d", "1"), 50,
+         baseline=CPU_BASELINE),
     Cell("http-50", "http", "wrk", ("-t1", "-c50"), 50, package="wrk"),
     Cell(
         "redis-50", "resp", "redis-benchmark",

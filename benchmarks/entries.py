@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 TCP = frozenset({"echo", "once", "mix"})
 UDP = frozenset({"udp"})
+CPU = frozenset({"cpu"})
 APPLICATIONS = frozenset({"http", "resp", "dns"})
 
 UNLIMITED = 1_000_000
@@ -82,17 +83,24 @@ ENTRIES = (
     # A process for each datagram can't keep up with any load.
     _stdlib("forking", TCP | {"http", "resp"}, most=50),
     _ours("sync", TCP | UDP | {"dns"}, most=1),
-    _ours("threading", TCP | UDP | APPLICATIONS),
-    _ours("forking", TCP | {"http", "resp"}, most=50),
+    _ours("threading", TCP | CPU | UDP | APPLICATIONS),
+    _ours("forking", TCP | CPU | {"http", "resp"}, most=50),
     # A connection that a handler loops over holds one of the pool's threads.
     _ours(
         "threadpool", TCP | UDP | APPLICATIONS, most=50,
         needs="netserve.concurrency:ThreadPoolMixIn",
     ),
     _ours("messages", TCP, needs="netserve.handlers:MessageRequestHandler"),
-    _ours("multiplexing", TCP | UDP, needs="netserve.concurrency:MultiplexingMixIn"),
     _ours(
-        "executor", frozenset({"echo", "mix"}), needs="netserve.core:ForwardedHandler",
+        "executor", frozenset({"echo", "mix"}) | CPU, needs="netserve.core:ForwardedHandler",
+    ),
+    _ours("multiplexing", TCP | CPU | UDP, needs="netserve.concurrency:MultiplexingMixIn"),
+    _ours(
+        "prefork-threadpool", TCP | CPU | UDP | APPLICATIONS, most=50,
+        needs="netserve.concurrency:PreforkMixIn",
+    ),
+    _ours(
+        "prefork-multiplexing", TCP | CPU | UDP, needs="netserve.concurrency:PreforkMixIn",
     ),
     _peer("asyncio_family", "asyncio-streams", TCP),
     _peer("asyncio_family", "asyncio-protocol", TCP | UDP),

@@ -6,6 +6,7 @@ Every program serves one of these services on a port that it chooses:
 ``once``  one line, answered in upper case, and the server closes
 ``mix``   as ``echo``, but a line that begins with ``S`` is answered after 20 ms,
           for which a blocking call stands, such as one to a database
+``cpu``   as ``echo``, but each line is answered after 200 us of computing
 ``udp``   datagrams, each answered in upper case
 
 It prints ``PORT n`` once it listens. SIGUSR1 makes it stop its loop its own way;
@@ -32,6 +33,9 @@ BACKLOG = 1024
 PAUSE = 0.02
 """Seconds for which a marked line of the service ``mix`` blocks."""
 
+WORK = 0.0002
+"""Seconds of the processor for which a line of the service ``cpu`` is worked on."""
+
 THREADS = 64
 """How many blocking calls an event loop hands to threads at once."""
 
@@ -47,6 +51,17 @@ def answer(line: bytes) -> bytes:
     """Return the answer to *line*, after blocking when it is marked."""
     if line.startswith(b"S"):
         block()
+    return line.upper()
+
+
+def labour(line: bytes) -> bytes:
+    """Return the answer to *line* after computing for some time.
+
+    The time is the thread's own, so that it is work, however busy the machine is.
+    """
+    until = time.thread_time() + WORK
+    while time.thread_time() < until:
+        pass
     return line.upper()
 
 

@@ -520,6 +520,9 @@ class Program:
         self._errors = self._ends.enter_context(Errors())
         self._server = make(bases, folder, options)
         self._server.tell_serving = self._tell_serving
+        if hasattr(self._server, "prefork"):
+            # Threads may come before the first loop: those of handle_request.
+            self._server.prefork()
         return self._server.server_address
 
     def _stats(self) -> dict[str, Any]:

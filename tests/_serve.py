@@ -27,7 +27,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from netserve import core, handlers, transports
+from netserve import concurrency, core, handlers, transports
 from netserve.concurrency import MultiplexingMixIn
 
 MAIN_PROCESS = os.getpid()
@@ -272,7 +272,7 @@ def make(bases: list[str], handler: str, place: str = "usual") -> Server:
 
 def stop(server: Server) -> None:
     """End the loop from a signal handler, which runs in the loop's own thread."""
-    if isinstance(server, core.BaseServer):
+    if isinstance(server, (core.BaseServer, concurrency.PreforkMixIn)):
         server.shutdown()
     else:
         # The standard library's shutdown() would wait for this very thread.

@@ -27,6 +27,10 @@ MIXINS = {
     "socketserver:ForkingMixIn": "child",
     "netserve.socketserver:ThreadingMixIn": "thread",
     "netserve.socketserver:ForkingMixIn": "child",
+    "netserve.concurrency:PreforkMixIn": "child",
+    "netserve.concurrency:PreforkMixIn netserve.concurrency:ThreadPoolMixIn": "child",
+    "netserve.concurrency:PreforkMixIn socketserver:ThreadingMixIn": "child",
+    "netserve.concurrency:PreforkMixIn socketserver:ForkingMixIn": "child",
 }
 
 FOUR = ["netserve.transports", "socketserver", "netserve.socketserver"]
@@ -67,7 +71,7 @@ def combinations() -> Iterator[Any]:
     for mixin, runner in MIXINS.items():
         for server, names in HANDLERS.items():
             for name in names:
-                bases = [mixin, server] if mixin else [server]
+                bases = [*mixin.split(), server]
                 yield pytest.param(Combination(bases, name, runner), id="-".join([*bases, name]))
     for ready_made in READY_MADE:
         runner = "thread" if ready_made.startswith("Threading") else "child"

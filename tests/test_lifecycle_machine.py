@@ -62,13 +62,18 @@ class Mixin(NamedTuple):
     """A mix-in, or none; one more is one more line of ``MIXINS``."""
 
     name: str
-    """``module:name``; empty for a synchronous server."""
+    """``module:name``, or several; empty for a synchronous server."""
 
     runs_in: str
     """What runs a handler: the "loop", a "thread" or a "child"."""
 
     by_signals: bool = False
     """Whether the calls come from a signal handler in a process of one thread, as forking asks."""
+
+    @property
+    def title(self) -> str:
+        """The names without their modules."""
+        return "".join(name.partition(":")[2] for name in self.name.split())
 
 
 MIXINS = [
@@ -77,6 +82,12 @@ MIXINS = [
     Mixin("netserve.concurrency:ThreadingMixIn", "thread"),
     Mixin("netserve.concurrency:ThreadingMixIn", "thread", by_signals=True),
     Mixin("netserve.concurrency:ForkingMixIn", "child", by_signals=True),
+    # Two processes, whose threads are to a client what the children above are.
+    Mixin(
+        "netserve.concurrency:PreforkMixIn netserve.concurrency:ThreadingMixIn",
+        "child",
+        by_signals=True,
+    ),
 ]
 
 SERVERS = ["TCPServer", "UnixStreamServer", "UDPServer", "UnixDatagramServer"]
@@ -92,8 +103,8 @@ class Row(NamedTuple):
 
 ROWS = {
     **{
-        f"{mixin.name.partition(':')[2]}{server}{'-signals' * mixin.by_signals}": Row(
-            [*([mixin.name] if mixin.name else []), f"netserve.transports:{server}"],
+        f"{mixin.title}{server}{'-signals' * mixin.by_signals}": Row(
+            [*mixin.name.split(), f"netserve.transports:{server}"],
             mixin.runs_in,
             mixin.by_signals,
         )

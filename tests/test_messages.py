@@ -27,6 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 PATIENCE = 20
 
+PREFORK = "netserve.concurrency:PreforkMixIn"
 MIXINS = [
     "",
     "netserve.concurrency:ThreadingMixIn",
@@ -36,6 +37,11 @@ MIXINS = [
     "__main__:ExecutorMixIn",
     "socketserver:ThreadingMixIn",
     "socketserver:ForkingMixIn",
+    PREFORK,
+    f"{PREFORK} netserve.concurrency:ThreadingMixIn",
+    f"{PREFORK} netserve.concurrency:ForkingMixIn",
+    f"{PREFORK} netserve.concurrency:ThreadPoolMixIn",
+    f"{PREFORK} netserve.concurrency:MultiplexingMixIn",
 ]
 LOOPS = ("MultiplexingMixIn", "ExecutorMixIn")
 MODULES = ["netserve.transports", "netserve.socketserver", "socketserver"]
@@ -181,7 +187,7 @@ def servers() -> Iterator[Callable[[list[str]], Server]]:
         current: dict[bool, Server] = {}
 
         def server(bases: list[str]) -> Server:
-            forks = "Forking" in bases[0]
+            forks = any("Forking" in base or base == PREFORK for base in bases)
             if forks not in current or not current[forks].idle:
                 # The first one, or the test before has failed.
                 current[forks] = Server(Path(name, str(len(running))))
@@ -203,7 +209,7 @@ def combinations(classes: list[str], below: str = "") -> list[Any]:
     standard library's.
     """
     mixed = [
-        [*filter(None, [mixin, below]), f"{module}:{name}"]
+        [*mixin.split(), *filter(None, [below]), f"{module}:{name}"]
         for mixin in MIXINS
         for module in MODULES
         for name in classes

@@ -17,6 +17,7 @@ from benchmarks.service import (
     THREADS,
     answer,
     arguments,
+    labour,
     serve_until_signal,
 )
 from netserve.concurrency import ForkingMixIn, ThreadingMixIn
@@ -53,6 +54,17 @@ class Mix(StreamRequestHandler):
         """Read, answer, and so on."""
         while (line := self.rfile.readline(MAX_LINE)).endswith(b"\n"):
             self.wfile.write(answer(line))
+
+
+class Heavy(StreamRequestHandler):
+    """Answers lines, each after some work."""
+
+    disable_nagle_algorithm = True
+
+    def handle(self) -> None:
+        """Read, compute, answer, and so on."""
+        while (line := self.rfile.readline(MAX_LINE)).endswith(b"\n"):
+            self.wfile.write(labour(line))
 
 
 class Redis(StreamRequestHandler):
@@ -97,7 +109,7 @@ class Forks(ForkingMixIn):
 
 
 HANDLERS: dict[str, Any] = {
-    "echo": Echo, "once": Once, "mix": Mix, "resp": Redis,
+    "echo": Echo, "once": Once, "mix": Mix, "cpu": Heavy, "resp": Redis,
     "udp": Datagram, "dns": Names, "http": WebHandler,
 }  # fmt: skip
 
@@ -115,6 +127,12 @@ if "multiplexing" in MIXINS:
         (MIXINS["multiplexing"],),
         {"make_executor": lambda _: ThreadPoolExecutor(THREADS)},
     )
+# What several processes run whole: the rows that begin with prefork.
+if hasattr(netserve.concurrency, "PreforkMixIn"):
+    for variant in ("threadpool", "multiplexing"):
+        if variant in MIXINS:
+            bases: tuple[type, ...] = (netserve.concurrency.PreforkMixIn, MIXINS[variant])
+            MIXINS[f"prefork-{variant}"] = type("Prefork", bases, {})
 
 # The handler of the multiplexing server; any server runs it.
 MESSAGES: dict[str, Any] = {}
@@ -155,10 +173,22 @@ if hasattr(netserve.handlers, "MessageRequestHandler"):
 
     MESSAGES = {"echo": Message, "once": OneMessage, "mix": MixedMessage, "udp": Message}
 
+    class HeavyMessage(Message):
+        """Answers lines after some work."""
+
+        def handle_message(self, message: bytes) -> bytes | None:
+            """Return it in upper case, after computing."""
+            return labour(message)
+
+    MESSAGES = {
+        "echo": Message, "once": OneMessage, "mix": MixedMessage, "cpu": HeavyMessage,
+        "udp": Message,
+    }  # fmt: skip
+
 
 def build(variant: str, service: str) -> tuple[Any, Any]:
     """Return the server class and the handler of a row."""
-    if variant == "multiplexing":
+    if variant.endswith("multiplexing"):
         handlers = MESSAGES
     elif variant == "executor":
         handlers = {"echo": SentMessage, "mix": SentMessage}
@@ -183,6 +213,7 @@ def main() -> None:
     variant, service = arguments(
         "sync", "threading", "forking", "threadpool", "messages", "multiplexing",
         "executor",
+        "prefork-threadpool", "prefork-multiplexing",
         services=tuple(HANDLERS),
     )  # fmt: skip
     server_class, handler = build(variant, service)

@@ -2,7 +2,8 @@
 
 A server is named as in the table: ``TCPServer``, ``ThreadingMixIn`` and
 ``ForkingMixIn`` are netserve's, ``drop-in TCPServer`` is of
-``netserve.socketserver``, ``stdlib TCPServer`` of Python's ``socketserver``.
+``netserve.socketserver``, ``stdlib TCPServer`` of Python's ``socketserver``. Several
+mix-ins have a plus between them.
 """
 
 import contextlib
@@ -121,6 +122,17 @@ class Program:
     def errors(self) -> str:
         """What came out of the standard error stream so far."""
         return self._errors.read_text()
+
+    def group(self) -> set[int]:
+        """The processes of the program that run: it, its children, and theirs."""
+        found = set()
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, _, group, *_ = path.read_text().rpartition(")")[2].split()
+                # When its parent is gone, the system collects a process in its own time.
+                if int(group) == self.pid and state != "Z":
+                    found.add(int(path.parent.name))
+        return found
 
     def cpu(self) -> float:
         """The CPU time used so far, in seconds."""

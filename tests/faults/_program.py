@@ -220,6 +220,14 @@ class FaultyLogging(logging.Filter):
         return True
 
 
+class Stillborn:
+    """Whose workers end before they serve."""
+
+    def setup_worker(self) -> None:
+        """End."""
+        os._exit(3)
+
+
 class Counted:
     """Counts the calls of ``get_request``."""
 
@@ -270,7 +278,8 @@ def server_class(name: str, handler: str, bases: list[type]) -> tuple[type[Any],
         return executing_server()
     if kind == "UDPServer":
         return type(kind, (Counted, *bases, transports.UDPServer), {}), echo_datagram
-    mixins = () if kind == "TCPServer" else (getattr(concurrency, kind),)
+    names = [] if kind == "TCPServer" else kind.split("+")
+    mixins = [getattr(concurrency, each) for each in names]
     faulty = (FaultyHandler,) if FaultyHooks in bases else ()
 
     class Working(handlers.StreamRequestHandler):  # type: ignore[name-defined,misc]

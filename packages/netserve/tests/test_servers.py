@@ -15,6 +15,7 @@ from netserve.core import State
 from netserve.handlers import MessageRequestHandler, StreamRequestHandler
 
 MIXINS = ["Threading", "Forking", "ThreadPool", "Multiplexing"]
+PREFORKED = ["Prefork", "PreforkThreadPool", "PreforkMultiplexing"]
 TRANSPORTS = ["TCPServer", "UDPServer", "UnixStreamServer", "UnixDatagramServer"]
 PATIENCE = 30  # seconds
 
@@ -53,7 +54,8 @@ def ask(address: Any, *, stream: bool, here: str) -> tuple[bytes, int, int]:
 
 def test_there_is_each_combination_and_nothing_else() -> None:
     """The names are made of the mix-in's and the transport's."""
-    assert set(servers.__all__) == {mixin + kind for mixin in MIXINS for kind in TRANSPORTS}
+    names = {mixin + kind for mixin in [*MIXINS, *PREFORKED] for kind in TRANSPORTS}
+    assert set(servers.__all__) == names
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -67,7 +69,20 @@ def test_it_is_what_its_name_says_with_the_defaults_of_today(mixin: str, transpo
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("mixin", MIXINS)
+@pytest.mark.parametrize("mixin", PREFORKED)
+def test_a_preforking_one_is_another_one_with_the_mixin_in_front(
+    mixin: str, transport: str
+) -> None:
+    """And no attribute differs either."""
+    kind = getattr(servers, mixin + transport)
+    behind = mixin.removeprefix("Prefork") + transport
+    module = servers if behind != transport else transports
+    assert kind.__bases__ == (concurrency.PreforkMixIn, getattr(module, behind))
+    assert not {name for name in vars(kind) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("mixin", [*MIXINS, *PREFORKED])
 def test_it_serves_a_client(mixin: str, transport: str, short_folder: Path) -> None:
     """The answer comes from the process or thread that the mix-in's name says."""
     kind = getattr(servers, mixin + transport)
@@ -79,7 +94,7 @@ def test_it_serves_a_client(mixin: str, transport: str, short_folder: Path) -> N
         )
         names = {each.ident: each.name for each in threading.enumerate()}
     assert word == b"HELLO"
-    assert (process == os.getpid()) == (mixin != "Forking")
+    assert (process == os.getpid()) == (mixin != "Forking" and mixin not in PREFORKED)
     if mixin == "ThreadPool":
         assert names[thread].startswith(f"{mixin}{transport}-")
     assert running.result.forced == 0
@@ -127,6 +142,7 @@ def test_names_of_what_the_platform_lacks_are_absent(missing: str, absent: str) 
         assert all(hasattr(servers, name) for name in servers.__all__)
         assert ("Unix" in {absent!r}) != hasattr(servers, "MultiplexingUnixStreamServer")
         assert ("Forking" in {absent!r}) != hasattr(servers, "ForkingTCPServer")
+        assert ("Forking" in {absent!r}) != hasattr(servers, "PreforkTCPServer")
         with servers.ThreadPoolTCPServer(("127.0.0.1", 0), print):
             pass
     """

@@ -27,5 +27,6 @@ __all__ = [
 if hasattr(os, "fork"):
     from netserve.concurrency._children import Children
     from netserve.concurrency._forking import ForkingHooks, ForkingMixIn
+    from netserve.concurrency._prefork import PreforkMixIn, WorkerError
 
-    __all__ += ["Children", "ForkingHooks", "ForkingMixIn"]
+    __all__ += ["Children", "ForkingHooks", "ForkingMixIn", "PreforkMixIn", "WorkerError"]

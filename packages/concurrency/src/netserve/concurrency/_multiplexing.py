@@ -78,7 +78,7 @@ class MultiplexingMixIn(ServerMixIn):
 
     def __init_subclass__(cls, **keywords: object) -> None:
         super().__init_subclass__(**keywords)
-        if hasattr(cls, "serve_forever") and not issubclass(cls, BaseServer):
+        if hasattr(cls, "handle_request") and not issubclass(cls, BaseServer):
             msg = (
                 f"{cls.__qualname__}: MultiplexingMixIn needs the loop of netserve's servers;"
                 " the standard library's can have ThreadPoolMixIn or ThreadingMixIn"

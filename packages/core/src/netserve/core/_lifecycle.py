@@ -243,7 +243,7 @@ class Lifecycle(Supervision[RequestT, AddressT]):
             self._ns_start_up()
             thread.start()
             self._ns_ledger.wait_for(
-                lambda: self._ns_loop_thread == thread.ident or finished.is_set(), lambda: _NEVER
+                lambda: self._ns_serves_in(thread.ident) or finished.is_set(), lambda: _NEVER
             )
             if failures:
                 thread.join()
@@ -354,6 +354,10 @@ class Lifecycle(Supervision[RequestT, AddressT]):
         """Whether *thread* runs the loop, which it must not wait for."""
         loop = self._ns_loop
         return thread == self._ns_loop_thread or (loop is not None and loop.runs_in(thread))
+
+    def _ns_serves_in(self, thread: int | None) -> bool:
+        """Whether *thread* runs the loop, and requests are accepted."""
+        return self._ns_loop_thread == thread
 
     def _ns_start_up(self) -> None:
         if self._ns_state is State.CREATED:

@@ -1,4 +1,4 @@
-"""netserve.servers: ready-made servers, each a transport with a mix-in in front.
+"""netserve.servers: ready-made servers, each a transport with one mix-in or two in front.
 
 Their names are made as those of ``socketserver`` are, and their defaults are
 those of ``netserve.transports`` and ``netserve.concurrency``. Those with
@@ -28,8 +28,25 @@ __all__ = [
 
 if hasattr(os, "fork"):
     from netserve.servers._forking import ForkingTCPServer, ForkingUDPServer
+    from netserve.servers._prefork import (
+        PreforkMultiplexingTCPServer,
+        PreforkMultiplexingUDPServer,
+        PreforkTCPServer,
+        PreforkThreadPoolTCPServer,
+        PreforkThreadPoolUDPServer,
+        PreforkUDPServer,
+    )
 
-    __all__ += ["ForkingTCPServer", "ForkingUDPServer"]
+    __all__ += [
+        "ForkingTCPServer",
+        "ForkingUDPServer",
+        "PreforkMultiplexingTCPServer",
+        "PreforkMultiplexingUDPServer",
+        "PreforkTCPServer",
+        "PreforkThreadPoolTCPServer",
+        "PreforkThreadPoolUDPServer",
+        "PreforkUDPServer",
+    ]
 
 if hasattr(socket, "AF_UNIX"):
     from netserve.servers._unix import (
@@ -54,5 +71,22 @@ if hasattr(socket, "AF_UNIX"):
             ForkingUnixDatagramServer,
             ForkingUnixStreamServer,
         )
+        from netserve.servers._prefork_unix import (
+            PreforkMultiplexingUnixDatagramServer,
+            PreforkMultiplexingUnixStreamServer,
+            PreforkThreadPoolUnixDatagramServer,
+            PreforkThreadPoolUnixStreamServer,
+            PreforkUnixDatagramServer,
+            PreforkUnixStreamServer,
+        )
 
-        __all__ += ["ForkingUnixDatagramServer", "ForkingUnixStreamServer"]
+        __all__ += [
+            "ForkingUnixDatagramServer",
+            "ForkingUnixStreamServer",
+            "PreforkMultiplexingUnixDatagramServer",
+            "PreforkMultiplexingUnixStreamServer",
+            "PreforkThreadPoolUnixDatagramServer",
+            "PreforkThreadPoolUnixStreamServer",
+            "PreforkUnixDatagramServer",
+            "PreforkUnixStreamServer",
+        ]
