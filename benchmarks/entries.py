@@ -94,6 +94,8 @@ ENTRIES = (
     _ours(
         "executor", frozenset({"echo", "mix"}), needs="netserve.core:ForwardedHandler",
     ),
+    _ours("asyncio", TCP | UDP, needs="netserve.concurrency:AsyncioMixIn"),
+    _ours("uvloop", TCP | UDP, needs="uvloop"),
     _peer("asyncio_family", "asyncio-streams", TCP),
     _peer("asyncio_family", "asyncio-protocol", TCP | UDP),
     _peer("asyncio_family", "uvloop-streams", TCP, "uvloop"),

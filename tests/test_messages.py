@@ -6,6 +6,7 @@ below.
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import socket
@@ -27,6 +28,9 @@ pytestmark = pytest.mark.skipif(
 
 PATIENCE = 20
 
+# One of the tests' own, in the folder of ``_serve.py``.
+UVLOOP = ["_uvloop:UvloopMixIn"] if importlib.util.find_spec("uvloop") else []
+
 MIXINS = [
     "",
     "netserve.concurrency:ThreadingMixIn",
@@ -34,10 +38,12 @@ MIXINS = [
     "netserve.concurrency:ThreadPoolMixIn",
     "netserve.concurrency:MultiplexingMixIn",
     "__main__:ExecutorMixIn",
+    "netserve.concurrency:AsyncioMixIn",
+    *UVLOOP,
     "socketserver:ThreadingMixIn",
     "socketserver:ForkingMixIn",
 ]
-LOOPS = ("MultiplexingMixIn", "ExecutorMixIn")
+LOOPS = ("MultiplexingMixIn", "ExecutorMixIn", "AsyncioMixIn", "UvloopMixIn")
 MODULES = ["netserve.transports", "netserve.socketserver", "socketserver"]
 STREAM_SERVERS = ["TCPServer", "UnixStreamServer"]
 DATAGRAM_SERVERS = ["UDPServer", "UnixDatagramServer"]

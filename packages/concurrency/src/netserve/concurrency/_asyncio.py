@@ -130,16 +130,16 @@ class AsyncioMixIn(ServerMixIn):
         """
         server = cast("BaseServer[Any, Any]", self)
         cancelled: asyncio.CancelledError | None = None
-        with server._ns_serving() as loop:
+        with self._ns_serving() as loop:
             assert isinstance(loop, AsyncioLoop)
             try:
-                with contextlib.closing(server._ns_steps(loop, poll_interval)) as steps:
+                with contextlib.closing(self._ns_steps(loop, poll_interval)) as steps:
                     for timeout in steps:
                         loop.ready = False
                         try:
                             loop.ready = await loop.wait_async(timeout)
                         except asyncio.CancelledError as error:
-                            server._ns_begin_drain(0 if cancelled else server.grace)
+                            self._ns_begin_drain(0 if cancelled else server.grace)
                             cancelled = error
             finally:
                 await loop.end_tasks()
@@ -156,14 +156,21 @@ class AsyncioMixIn(ServerMixIn):
         loop = server.current_loop
         if not isinstance(loop, AsyncioLoop) or loop.event_loop is not asyncio.get_running_loop():
             return await asyncio.to_thread(server.stop, grace)
-        drain = server._ns_begin_drain(server._ns_checked(grace))
+        drain = self._ns_begin_drain(self._ns_checked(grace))
         if loop.outlives(asyncio.current_task()):
             await loop.ended.wait()
         return drain.result(server.requests_in_progress.ends())
 
     def make_loop(self) -> Loop:
         """The loop: in the event loop that runs in this thread, or else one of its own."""
-        return AsyncioLoop(cast("Any", self), self._ns_loop_factory(), running_loop())
+        return AsyncioLoop(cast("Any", self), self.make_event_loop, running_loop())
+
+    def make_event_loop(self) -> asyncio.AbstractEventLoop:
+        """Make the event loop of ``serve_forever``, by :attr:`loop_factory`."""
+        # By the class, which doesn't make a method of a function.
+        own = vars(self).get("loop_factory", type(self).loop_factory)
+        factory = cast("Callable[[], asyncio.AbstractEventLoop] | None", own)
+        return _new_event_loop() if factory is None else factory()
 
     def server_activate(self) -> None:
         """Listen; the answers on connections are sent at once (``TCP_NODELAY``)."""
@@ -216,7 +223,7 @@ class AsyncioMixIn(ServerMixIn):
                 " await serve_async() instead"
             )
             raise RuntimeError(msg)
-        with AsyncioLoop(server, server._ns_loop_factory(), None) as loop:
+        with AsyncioLoop(server, server.make_event_loop, None) as loop:
             if not isinstance(request, _socket.socket):
                 loop.run(cast("CoroutineHandler", handler).run())
                 return
@@ -269,14 +276,6 @@ class AsyncioMixIn(ServerMixIn):
             entry.outcome = Outcome.FORCED
         close(cast("Any", self), entry)
 
-    def _ns_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop]:
-        # By the class, which doesn't make a method of a function.
-        own = vars(self).get("loop_factory", type(self).loop_factory)
-        factory = cast("Callable[[], asyncio.AbstractEventLoop] | None", own)
-        if factory is not None:
-            return factory
-        return _WATCHING_LOOP
-
     def _ns_check_handler(self, handler: object) -> None:
         super()._ns_check_handler(handler)
         # What isn't a class shows only in the end what it makes.
@@ -325,6 +324,6 @@ def _wrong(handler: object) -> str:
 
 
 # What Windows has by default can't watch descriptors.
-_WATCHING_LOOP: Final[Callable[[], asyncio.AbstractEventLoop]] = (
+_new_event_loop: Final[Callable[[], asyncio.AbstractEventLoop]] = (
     asyncio.SelectorEventLoop if sys.platform == "win32" else asyncio.new_event_loop
 )

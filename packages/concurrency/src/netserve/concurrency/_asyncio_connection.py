@@ -45,6 +45,7 @@ class Connection:
     __slots__ = (
         "_data",
         "_descriptor",
+        "_ends",
         "_error",
         "_flush_is_planned",
         "_idle",
@@ -58,7 +59,6 @@ class Connection:
         "_send",
         "_since",
         "_stepping",
-        "_ends",
         "_timer",
         "_turn",
         "_unsent",

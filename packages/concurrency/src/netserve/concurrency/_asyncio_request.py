@@ -6,6 +6,7 @@ that is cancelled has been cut off, at the end of a drain or with the event loop
 """
 
 import asyncio
+import contextlib
 import socket as _socket
 import sys
 import time
@@ -147,7 +148,7 @@ async def handle_stream(server: TaskServer, connection: Connection, address: Any
         coroutines.attach(connection)
         await coroutines.run()
     else:
-        await _drive(connection, cast("MessageHandler", handler))
+        await _drive(connection, handler)
 
 
 def connect(
@@ -212,9 +213,7 @@ def _settle(future: "asyncio.Future[bool]", result: bool) -> None:
         future.set_result(result)
 
 
-async def _in_time(
-    connection: Connection, step: Callable[[], Any], timeout: float | None
-) -> None:
+async def _in_time(connection: Connection, step: Callable[[], Any], timeout: float | None) -> None:
     """Take *step*, the handshake, in at most *timeout* seconds."""
     if timeout is None:
         await step()
@@ -233,11 +232,9 @@ async def _drive(connection: Connection, handler: MessageHandler) -> None:
     """Hand the messages of *connection* to *handler*, and send its answers."""
 
     def transmit(data: bytes) -> None:
-        try:
+        # If the client has left, the next receiving will tell.
+        with contextlib.suppress(OSError):
             connection.write(data)
-        except OSError:
-            # The next receiving will tell.
-            pass
 
     handler.transmit = transmit
     handler.setup()

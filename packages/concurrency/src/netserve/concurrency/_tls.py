@@ -6,6 +6,7 @@ The connection moves the bytes, as it does without TLS, so that all else about i
 stays as it is: the socket, the deadlines, the drain, the lingering close.
 """
 
+import contextlib
 import errno
 import ssl
 from collections.abc import Callable
@@ -92,11 +93,9 @@ class TLS:
 
     def say_goodbye(self) -> None:
         """Announce the end of what is sent."""
-        try:
+        # It waits for the peer's announcement, which the peer may not send.
+        with contextlib.suppress(ssl.SSLError):
             self.ssl_object.unwrap()
-        except ssl.SSLError:
-            # It waits for the peer's announcement, which the peer may not send.
-            pass
         self._push()
 
     def _decrypt(self) -> bytes:

@@ -6,16 +6,16 @@ refuses such a class when it is created.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from netserve.core._errors import MixInOrderError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from contextlib import contextmanager
-    from typing import Any
 
     from netserve.core._ledger import Entry
+    from netserve.core._drain import Drain
     from netserve.core._loop import Loop
     from netserve.core._opening import Opening
     from netserve.core._outcome import Outcome
@@ -42,8 +42,14 @@ if TYPE_CHECKING:
         @property
         def current_loop(self) -> Loop | None: ...
         def _ns_take(self, request: StreamRequest) -> StreamRequest: ...
+        def abort_request(self, request: Any) -> None: ...
         @contextmanager
         def _ns_serving(self) -> Generator[Loop]: ...
+        def _ns_steps(
+            self, loop: Loop, poll_interval: float
+        ) -> Generator[float | None, None, None]: ...
+        def _ns_checked(self, grace: float | None) -> float: ...
+        def _ns_begin_drain(self, grace: float) -> Drain: ...
 
 else:
     _Following = object

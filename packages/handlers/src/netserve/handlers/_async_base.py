@@ -36,9 +36,7 @@ class AsyncRequestHandler(Generic[RequestT, AddressT, AsyncServerT]):
     server: AsyncServerT
     """The server that took the request."""
 
-    def __init__(
-        self, request: RequestT, client_address: AddressT, server: AsyncServerT
-    ) -> None:
+    def __init__(self, request: RequestT, client_address: AddressT, server: AsyncServerT) -> None:
         self.request = request
         self.client_address = client_address
         self.server = server
