@@ -31,7 +31,7 @@ class AsyncReader:
         data, place = self._data, self._place
         if place == len(data):
             data, place = await self._connection.receive(), 0
-            self._data = data
+            self._data, self._place = data, 0
         end = data.find(b"\n", place) + 1
         if not end:
             return await self._read_long_line()
