@@ -587,9 +587,7 @@ class Life(RuleBasedStateMachine):
         self.pending = False if surely else None
 
     @precondition(
-        lambda self: (
-            self.row.runs_in in {"loop", "thread"} and self.is_stream and self.listened_to
-        )
+        lambda self: self.row.runs_in in {"loop", "thread"} and self.is_stream and self.listened_to
     )
     @rule(number=st.integers(0, 4))
     def shutdown_from_handler(self, number: int) -> None:

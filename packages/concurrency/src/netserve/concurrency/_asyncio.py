@@ -272,9 +272,10 @@ class AsyncioMixIn(ServerMixIn):
 
     def drop_request(self, entry: Entry) -> None:
         """Close the request of *entry*, unless its task has done so."""
-        if entry.outcome is None:
+        server = cast("BaseServer[Any, Any]", self)
+        if server.requests_in_progress.find(entry.request) is entry:
             entry.outcome = Outcome.FORCED
-        close(cast("Any", self), entry)
+            close(cast("Any", self), entry)
 
     def _ns_check_handler(self, handler: object) -> None:
         super()._ns_check_handler(handler)

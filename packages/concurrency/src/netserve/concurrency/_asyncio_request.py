@@ -162,13 +162,12 @@ def connect(
 
 
 def close(server: TaskServer, entry: Entry) -> None:
-    """Close the request of *entry*, unless it has ended, and end it."""
-    if server.requests_in_progress.find(entry.request) is entry:
-        try:
-            server.close_request(entry.request)
-        except Exception:
-            log.exception("close_request raised; the request may be left open")
-        server.request_ended(entry)
+    """Close the request of *entry*, and end it."""
+    try:
+        server.close_request(entry.request)
+    except Exception:
+        log.exception("close_request raised; the request may be left open")
+    server.request_ended(entry)
 
 
 async def _open(loop: asyncio.AbstractEventLoop, server: TaskServer, entry: Entry) -> None:

@@ -8,6 +8,7 @@ stays as it is: the socket, the deadlines, the drain, the lingering close.
 
 import contextlib
 import errno
+import socket
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -65,8 +66,7 @@ class TLS:
                 return
             data = await connection.receive_raw()
             if not data:
-                msg = "the client left in the handshake of TLS"
-                raise ConnectionResetError(errno.ECONNRESET, msg)
+                raise self._broken_off("the client left in the handshake of TLS")
             self._incoming.write(data)
 
     async def receive(self) -> bytes:
@@ -82,8 +82,9 @@ class TLS:
             elif self._input_was_ended():
                 self._ended = True
             else:
-                msg = "the connection broke off: what has come may not be all that was sent"
-                raise ConnectionResetError(errno.ECONNRESET, msg)
+                raise self._broken_off(
+                    "the connection broke off: what has come may not be all that was sent"
+                )
         return b""
 
     def encrypt(self, data: bytes) -> bytes:
@@ -120,6 +121,12 @@ class TLS:
             parts.append(part)
             left -= len(part)
         return b"".join(parts)
+
+    def _broken_off(self, reason: str) -> ConnectionResetError:
+        """What to raise for a peer that has left so; nobody is there to send anything to."""
+        with contextlib.suppress(OSError):
+            self._connection.socket.shutdown(socket.SHUT_RDWR)
+        return ConnectionResetError(errno.ECONNRESET, reason)
 
     def _push(self) -> None:
         """Send what TLS itself has to say."""

@@ -42,17 +42,19 @@ class AsyncReader:
 
     async def read(self, size: int = -1, /) -> bytes:
         """*size* bytes, or fewer if the input ends before; with -1, all until it ends."""
-        if size < 0:
-            rest = bytearray(self._take(len(self._data)))
-            while more := await self._connection.receive(partial=bool(rest)):
-                rest += more
-            return bytes(rest)
-        data = self._take(size)
-        if len(data) == size:
+        wanted = float("inf") if size < 0 else size
+        data = self._take(len(self._data) if size < 0 else size)
+        if len(data) == wanted:
             return data
         gathered = bytearray(data)
-        while len(gathered) < size and await self._fill(partial=bool(gathered)):
-            gathered += self._take(size - len(gathered))
+        try:
+            while len(gathered) < wanted and await self._fill(partial=bool(gathered)):
+                left = len(self._data) if size < 0 else size - len(gathered)
+                gathered += self._take(left)
+        except BaseException:
+            # A coroutine that was cancelled may read again.
+            self._data, self._place = bytes(gathered), 0
+            raise
         return bytes(gathered)
 
     async def read1(self, size: int = -1, /) -> bytes:
