@@ -328,7 +328,8 @@ def server_class(name: str, handler: str, bases: list[type]) -> tuple[type[Any],
     awaits = kind == "AsyncioMixIn"
     base = handlers.AsyncStreamRequestHandler if awaits else handlers.StreamRequestHandler
     work = COROUTINES[handler] if awaits else HANDLERS[handler]
-    handler_class = type("Handler", (*faulty, base), {"handle": work})
+    working = type("Working", (base,), {"handle": work})
+    handler_class = type("Handler", (*faulty, working), {})
     return type(kind, (Counted, *bases, *mixins, transports.TCPServer), {}), handler_class
 
 
