@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from contextlib import contextmanager
 
-    from netserve.core._ledger import Entry
     from netserve.core._drain import Drain
+    from netserve.core._ledger import Entry
     from netserve.core._loop import Loop
     from netserve.core._opening import Opening
     from netserve.core._outcome import Outcome
