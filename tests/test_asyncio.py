@@ -291,6 +291,38 @@ def test_two_may_not_drain_at_once(
     assert told == ["another coroutine drains this connection already"]
 
 
+def test_a_writer_may_find_that_the_reader_waits_in_vain(
+    make: Callable[..., Any],
+    connect: Callable[..., socket.socket],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One coroutine writes to a client that is gone while another reads from it."""
+    raised: list[BaseException] = []
+
+    class Both(AsyncStreamRequestHandler):
+        async def handle(self) -> None:
+            async def read() -> None:
+                try:
+                    await self.rfile.readline()
+                except OSError as error:
+                    raised.append(error)
+                    raise
+
+            reading = asyncio.ensure_future(read())
+            await asyncio.sleep(0)
+            self.request.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):
+                await self.wfile.write(b"one")
+                await self.wfile.flush()
+            await reading
+
+    with make(Both).background() as running:
+        received(connect(running.server))
+        until(lambda: running.server.stats().active == 0)
+    assert [type(error) for error in raised] == [BrokenPipeError]
+    assert levels(caplog, "WARNING") == []
+
+
 def test_a_wait_can_be_cancelled_and_taken_up_again(
     make: Callable[..., Any], connect: Callable[..., socket.socket]
 ) -> None:

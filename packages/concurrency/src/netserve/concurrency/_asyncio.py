@@ -259,7 +259,7 @@ class AsyncioMixIn(ServerMixIn):
         server = cast("BaseServer[Any, Any]", self)
         loop = server.current_loop
         entry = server.requests_in_progress.find(request)
-        if isinstance(loop, AsyncioLoop) and entry is not None:
+        if entry is not None and isinstance(loop, AsyncioLoop):
             loop.cancel(entry)
         super().abort_request(request)
 

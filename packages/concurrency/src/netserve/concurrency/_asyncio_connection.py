@@ -222,10 +222,10 @@ class Connection:
 
     def fail(self, error: OSError) -> None:
         """Have every operation raise *error* from now on."""
-        if self._error is None:
-            self._error = error
+        self._error = self._error or error
         self._forget_output()
-        self._turn.wake()
+        # It may be another task of the handler that has found it.
+        self._turn.wake_soon()
         self._wake_writer()
 
     def stop(self) -> None:

@@ -12,7 +12,7 @@ is the caller's, and a wait is awaited. Nothing is made before the loop is enter
 
 import asyncio
 import contextlib
-import select
+import selectors
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
@@ -23,6 +23,11 @@ from typing_extensions import Self
 from netserve.core import Entry, Loop, Waker, log
 
 _T = TypeVar("_T")
+
+# It needs no descriptor of its own.
+_Selector: Final[type[selectors.BaseSelector]] = getattr(
+    selectors, "PollSelector", selectors.SelectSelector
+)
 
 _UNWIND: Final = 0.5  # seconds, for a cancelled task to come to its end
 
@@ -261,16 +266,14 @@ class AsyncioLoop(Loop):
         """Whether the listener is ready, without a wait."""
         if self._listens_on < 0:
             return False
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(self._listens_on, select.POLLIN)
-            return bool(poll.poll(0))
-        return bool(select.select([self._listens_on], [], [], 0)[0])
+        with _Selector() as selector:
+            selector.register(self._listens_on, selectors.EVENT_READ)
+            return bool(selector.select(0))
 
     def _cancel(self, entry: Entry) -> None:
-        task = self._tasks.get(entry)
-        if task is not None:
-            task.cancel()
+        # It may have ended meanwhile.
+        with contextlib.suppress(KeyError):
+            self._tasks[entry].cancel()
 
     def _finish(self, entry: Entry, task: asyncio.Task[None]) -> None:
         del self._tasks[entry]

@@ -108,8 +108,6 @@ class TLS:
                 part = self.ssl_object.read(left)
             except ssl.SSLWantReadError:
                 break
-            except ssl.SSLZeroReturnError:
-                part = b""
             except ssl.SSLError as error:
                 if parts:
                     # It is raised again when these have been taken.

@@ -43,6 +43,14 @@ class Turn:
         if callback is not None and self._context is not None:
             self._context.run(callback, self)
 
+    def wake_soon(self) -> bool:
+        """Have the loop run the task that waits; says whether one does."""
+        callback, self._callback = self._callback, None
+        if callback is None:
+            return False
+        self._loop.call_soon(callback, self, context=self._context)
+        return True
+
     def add_done_callback(
         self, callback: Callable[[Any], object], *, context: Context | None = None
     ) -> None:
@@ -52,11 +60,9 @@ class Turn:
 
     def cancel(self, msg: Any = None) -> bool:
         """Called by the task that is cancelled; it has the loop wake it."""
-        callback, self._callback = self._callback, None
-        if callback is None:
+        if not self.wake_soon():
             return False
         self._cancelled = () if msg is None else (msg,)
-        self._loop.call_soon(callback, self, context=self._context)
         return True
 
     def result(self) -> None:
