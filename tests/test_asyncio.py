@@ -733,6 +733,24 @@ def test_a_task_that_was_cancelled_before_it_began_is_closed(
     assert running.server.stats().forced == 1
 
 
+def test_a_request_that_a_hook_has_closed_is_reported(
+    make: Callable[..., Any],
+    connect: Callable[..., socket.socket],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It can't be run, and that is one record."""
+
+    class Hasty(Server):
+        def process_request(self, request: Any, client_address: Any) -> None:
+            super().process_request(request, client_address)
+            request.close()
+
+    with make(Upper, Hasty).background() as running:
+        assert received(connect(running.server)) == b""
+        until(lambda: running.server.stats().active == 0)
+    assert levels(caplog) == ["ERROR"]
+
+
 @pytest.mark.skipif(not hasattr(asyncio.Task, "cancelling"), reason="needs CPython 3.11")
 def test_a_stray_cancelled_error_is_the_handlers_bug(
     make: Callable[..., Any],

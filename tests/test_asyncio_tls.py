@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from netserve.concurrency import AsyncioMixIn
+from netserve.core import State
 from netserve.handlers import AsyncStreamRequestHandler
 from netserve.transports import TCPServer
 from tests.test_asyncio import FACTORIES, PATIENCE, Upper, UpperMessages, received, until
@@ -267,6 +268,23 @@ def test_handle_request_does_the_handshake_too(
         server.handle_request()
         thread.join(PATIENCE)
     assert heard == [b"ONE\n"]
+
+
+def test_a_drain_leaves_a_handshake_its_input(
+    make: Callable[..., Any], plain: Callable[[Any], socket.socket]
+) -> None:
+    """Who has connected before is answered, although the handshake comes later."""
+    with make(Upper).background() as running:
+        client = plain(running.server)
+        until(running.server.requests_in_progress.entries)
+        until(lambda: running.server.requests_in_progress.entries()[0].opening)
+        stopping = threading.Thread(target=running.stop, args=(PATIENCE,))
+        stopping.start()
+        until(lambda: running.server.state is State.DRAINING)
+        with trusting().wrap_socket(client, server_hostname="localhost") as secured:
+            assert secured.recv(10) == b""
+        stopping.join(PATIENCE)
+    assert (running.server.stats().drained, running.server.stats().forced) == (1, 0)
 
 
 def test_forcing_cuts_a_handshake_off(

@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 from netserve.concurrency._asyncio_connection import Connection
 from netserve.concurrency._asyncio_loop import AsyncioLoop
 from netserve.concurrency._asyncio_request import (
+    begin_tls,
     close,
     connect,
     handle_stream,
@@ -311,6 +312,7 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 async def _handle_to_the_end(server: Any, connection: Connection, address: Any) -> None:
     """Run the handler, and see that what it has written is sent."""
     try:
+        await begin_tls(server, connection)
         await handle_stream(server, connection, address)
     finally:
         await connection.wait_sent()

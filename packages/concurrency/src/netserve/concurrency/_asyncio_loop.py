@@ -277,9 +277,10 @@ class AsyncioLoop(Loop):
 
     def _finish(self, entry: Entry, task: asyncio.Task[None]) -> None:
         del self._tasks[entry]
-        if not task.cancelled():
-            # Nothing but a SystemExit and its like, which has ended the event loop's run.
-            task.exception()
+        # A SystemExit or its like has ended the event loop's run, and is known.
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            log.error("%r: %r couldn't be run", self._server, entry, exc_info=error)
         # One that was cancelled before it began has ended nothing.
         self._server.drop_request(entry)
 

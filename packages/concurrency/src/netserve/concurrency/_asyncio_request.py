@@ -84,7 +84,7 @@ async def serve_stream(server: TaskServer, entry: Entry) -> None:
     connection = connect(loop, server, request, entry.since)
     entry.outcome = None
     try:
-        await _open(loop, server, entry)
+        await _open(loop, server, connection, entry)
         await handle_stream(server, connection, entry.address)
         await connection.wait_sent()
     except asyncio.CancelledError:
@@ -135,13 +135,7 @@ async def serve_datagram(server: TaskServer, entry: Entry) -> None:
 
 
 async def handle_stream(server: TaskServer, connection: Connection, address: Any) -> None:
-    """Begin TLS, if the server has it, and run the handler of *connection*."""
-    context = getattr(server, "ssl_context", None)
-    if context is not None:
-        timeout: float | None = getattr(server, "handshake_timeout", None)
-        ledger = server.requests_in_progress
-        connection.tls = TLS(connection, context, lambda: ledger.draining)
-        await _in_time(connection, connection.tls.shake_hands, timeout)
+    """Run the handler of *connection*."""
     handler = server.make_handler(connection.socket, address)
     if hasattr(handler, "run"):
         coroutines = cast("CoroutineHandler", handler)
@@ -170,20 +164,42 @@ def close(server: TaskServer, entry: Entry) -> None:
     server.request_ended(entry)
 
 
-async def _open(loop: asyncio.AbstractEventLoop, server: TaskServer, entry: Entry) -> None:
-    """See the opening of the connection through."""
+async def begin_tls(server: TaskServer, connection: Connection) -> None:
+    """Do the handshake of TLS, if the server has it."""
+    context = getattr(server, "ssl_context", None)
+    if context is not None:
+        timeout: float | None = getattr(server, "handshake_timeout", None)
+        ledger = server.requests_in_progress
+        connection.tls = TLS(connection, context, lambda: ledger.draining)
+        await _in_time(connection, connection.tls.shake_hands, timeout)
+
+
+async def _open(
+    loop: asyncio.AbstractEventLoop, server: TaskServer, connection: Connection, entry: Entry
+) -> None:
+    """Do what precedes the handler; a drain leaves the connection its input meanwhile."""
     opening = server.open_request(entry.request, entry.address)
-    if opening is None:
+    if opening is None and getattr(server, "ssl_context", None) is None:
         return
     entry.opening = True
-    descriptor: int = entry.request.fileno()
+    address = entry.address
+    if opening is not None:
+        address = await _see_through(loop, opening, entry.request.fileno())
+    await begin_tls(server, connection)
+    server.request_opened(entry, address)
+
+
+async def _see_through(
+    loop: asyncio.AbstractEventLoop, opening: Opening[Any], descriptor: int
+) -> Any:
+    """Run *opening* to its end; returns the client's address."""
     try:
         while True:
             wait = next(opening)
             if not await _await(loop, descriptor, wait):
                 raise DeadlineError(wait.deadline, wait.limit)
     except StopIteration as end:
-        server.request_opened(entry, end.value)
+        return end.value
     finally:
         opening.close()
 
