@@ -60,6 +60,7 @@ class Connection:
         "_since",
         "_stepping",
         "_timer",
+        "_tried",
         "_turn",
         "_unsent",
         "_watched",
@@ -98,6 +99,7 @@ class Connection:
         self._data = b""
         self._error: OSError | None = None
         self._watched = False
+        self._tried = False
         self._stepping = False
         self._out: list[bytes] = []
         self._unsent = bytearray()
@@ -147,15 +149,36 @@ class Connection:
             msg = "another coroutine receives on this connection already"
             raise RuntimeError(msg)
         if not self._watched:
+            if not self._tried:
+                # Something is there most often; once only, so that the others get their turn.
+                self._tried = True
+                if self._try_to_read():
+                    return self._take()
             self._loop.add_reader(self._descriptor, self._read)
             self._watched = True
         if self._idle is not None:
             self._begin_wait(self._idle)
         await self._turn
+        return self._take()
+
+    def _take(self) -> bytes:
+        """What was read; raises what reading did."""
         if self._error is not None:
             raise self._error
         data, self._data = self._data, b""
         return data
+
+    def _try_to_read(self) -> bool:
+        """Read once; false when there is nothing."""
+        try:
+            self._data = self._recv(_CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._error = error
+        else:
+            self.input_ended = not self._data
+        return True
 
     def write(self, data: bytes) -> None:
         """Have *data* sent when the coroutine waits next."""
@@ -242,18 +265,11 @@ class Connection:
         """Called by the loop when there is input."""
         turn = self._turn
         if not turn.taken:
-            self._watched = False
+            self._watched = self._tried = False
             self._loop.remove_reader(self._descriptor)
             return
-        try:
-            self._data = data = self._recv(_CHUNK)
-        except BlockingIOError:
+        if not self._try_to_read():
             return
-        except OSError as error:
-            self._error = error
-        else:
-            if not data:
-                self.input_ended = True
         self._since = None
         self._stepping = True
         try:
