@@ -12,7 +12,9 @@ is the caller's, and a wait is awaited. Nothing is made before the loop is enter
 
 import asyncio
 import contextlib
+import os
 import selectors
+import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
@@ -128,7 +130,7 @@ class AsyncioLoop(Loop):
                 self.event_loop.remove_reader(self._listens_on)
             self._listens_on = descriptor
             if descriptor >= 0:
-                self.event_loop.add_reader(descriptor, self._attend_listener)
+                self._watch(descriptor)
         if listener is not None and descriptor < 0:
             msg = f"{listener!r} is closed"
             raise ValueError(msg)
@@ -241,6 +243,16 @@ class AsyncioLoop(Loop):
         """Let go of what belongs to the parent, in a child process."""
         self._waker.forget_signals()
         self._waker.close()
+
+    def _watch(self, descriptor: int) -> None:
+        """Watch the listener at *descriptor*, and leave it as it is otherwise."""
+        if sys.platform == "win32":
+            self.event_loop.add_reader(descriptor, self._attend_listener)
+            return
+        # uvloop has a descriptor not block; but a handler that answers on it relies on that.
+        blocks = os.get_blocking(descriptor)
+        self.event_loop.add_reader(descriptor, self._attend_listener)
+        os.set_blocking(descriptor, blocks)
 
     def _call(self, callback: Callable[[], None]) -> None:
         """Call *callback*, then let the server look."""

@@ -106,7 +106,9 @@ async def serve_stream(server: TaskServer, entry: Entry) -> None:
             entry.outcome = Outcome.TIMED_OUT
         try:
             if entry.outcome not in _ABRUPT:
-                await _part(server, connection)
+                # Else no close_notify tells the client that this was all.
+                whole = entry.outcome is Outcome.COMPLETED
+                await _part(server, connection, whole=whole)
         except (OSError, asyncio.CancelledError):
             # The peer has left, or was given up.
             pass
@@ -234,9 +236,7 @@ async def _in_time(connection: Connection, step: Callable[[], Any], timeout: flo
         await step()
         return
     loop = asyncio.get_running_loop()
-    # A limit of its own, where the installed core names one.
-    which = getattr(Deadline, "HANDSHAKE", Deadline.CONNECTION)
-    timer = loop.call_later(timeout, connection.expire, which, timeout)
+    timer = loop.call_later(timeout, connection.expire, Deadline.HANDSHAKE, timeout)
     try:
         await step()
     finally:
@@ -298,10 +298,10 @@ def _report_cancellation(server: TaskServer, entry: Entry) -> Outcome:
     return Outcome.FORCED
 
 
-async def _part(server: TaskServer, connection: Connection) -> None:
-    """Send what is left, tell the client that it was all, and let it take everything."""
+async def _part(server: TaskServer, connection: Connection, *, whole: bool) -> None:
+    """Send what is left, tell the client whether it was all, and let it take everything."""
     await connection.wait_sent()
-    if connection.tls is not None:
+    if connection.tls is not None and whole:
         connection.tls.say_goodbye()
         await connection.wait_sent()
     connection.socket.shutdown(_socket.SHUT_WR)

@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from netserve.core import PeerError
+from netserve.core import PeerError, TruncatedError
 
 if TYPE_CHECKING:
     from netserve.concurrency._asyncio_connection import Connection
@@ -66,7 +66,9 @@ class TLS:
                 return
             data = await connection.receive_raw()
             if not data:
-                raise self._broken_off("the client left in the handshake of TLS")
+                self._give_up()
+                msg = "the client left in the handshake of TLS"
+                raise ConnectionResetError(errno.ECONNRESET, msg)
             self._incoming.write(data)
 
     async def receive(self) -> bytes:
@@ -82,9 +84,9 @@ class TLS:
             elif self._input_was_ended():
                 self._ended = True
             else:
-                raise self._broken_off(
-                    "the connection broke off: what has come may not be all that was sent"
-                )
+                self._give_up()
+                msg = "the connection broke off: what has come may not be all that was sent"
+                raise TruncatedError(msg)
         return b""
 
     def encrypt(self, data: bytes) -> bytes:
@@ -120,11 +122,10 @@ class TLS:
             left -= len(part)
         return b"".join(parts)
 
-    def _broken_off(self, reason: str) -> ConnectionResetError:
-        """What to raise for a peer that has left so; nobody is there to send anything to."""
+    def _give_up(self) -> None:
+        """End a connection whose peer has left without a word: nobody is there to send to."""
         with contextlib.suppress(OSError):
             self._connection.socket.shutdown(socket.SHUT_RDWR)
-        return ConnectionResetError(errno.ECONNRESET, reason)
 
     def _push(self) -> None:
         """Send what TLS itself has to say."""
