@@ -17,7 +17,15 @@ PACKAGES = ["core", "transports", "concurrency", "handlers", "netserve"]
 INTERPRETERS = ["3.10", "3.11", "3.12", "3.13"]
 # Exact, because a newer one may word its messages in another way, or find more.
 CHECKERS = ["mypy==2.4.1", "pyright==1.1.414", "ty==0.0.105", "pyrefly==1.4.1"]
-TEST_TOOLS = ["pytest>=8", "pytest-timeout", "hypothesis", "trustme", "typing-extensions>=4.12"]
+TEST_TOOLS = [
+    "pytest>=8",
+    "pytest-timeout",
+    "hypothesis",
+    "trustme",
+    "typing-extensions>=4.12",
+    # Where it can't be had, its tests are skipped; CPython alone says where it can.
+    "uvloop; sys_platform != 'win32' and platform_python_implementation == 'CPython'",
+]
 PEERS = ["uvloop", "gevent", "twisted", "tornado", "trio", "anyio", "easynetwork"]
 PROGRAMS = ["django", "dnslib", "prometheus-client", "werkzeug"]  # run by tests/test_programs.py
 CLUSTER = "distributed"  # Dask's, for tests/test_dask_executor.py

@@ -102,6 +102,8 @@ ENTRIES = (
     _ours(
         "prefork-multiplexing", TCP | CPU | UDP, needs="netserve.concurrency:PreforkMixIn",
     ),
+    _ours("asyncio", TCP | UDP, needs="netserve.concurrency:AsyncioMixIn"),
+    _ours("uvloop", TCP | UDP, needs="uvloop"),
     _peer("asyncio_family", "asyncio-streams", TCP),
     _peer("asyncio_family", "asyncio-protocol", TCP | UDP),
     _peer("asyncio_family", "uvloop-streams", TCP, "uvloop"),

@@ -71,6 +71,23 @@ class Datagrams(handlers.DatagramRequestHandler):
         self.wfile.write(answer(self.packet, self.server))
 
 
+class AsyncLines(handlers.AsyncStreamRequestHandler):
+    """Answers each line of a connection, in a coroutine."""
+
+    async def handle(self) -> None:
+        """Answer until the input ends; half a line gets no answer."""
+        while (line := await self.rfile.readline()).endswith(b"\n"):
+            await self.wfile.write(answer(line[:-1], self.server) + b"\n")
+
+
+class AsyncDatagrams(handlers.AsyncDatagramRequestHandler):
+    """Answers each datagram, in a coroutine."""
+
+    async def handle(self) -> None:
+        """Answer."""
+        self.wfile.write(answer(self.packet, self.server))
+
+
 class Traced:
     """Notes each state that a server comes to, and doesn't wait for what isn't there."""
 
@@ -119,7 +136,9 @@ def make(bases: list[str], folder: str, options: dict[str, Any]) -> Any:
         module, _, attribute = name.partition(":")
         found.append(getattr(importlib.import_module(module), attribute))
     mixed: Any = type("Driven", (Traced, *found), dict(options))
-    handler = Datagrams if is_datagram(bases) else Lines
+    handler: Any = Datagrams if is_datagram(bases) else Lines
+    if getattr(mixed, "runs_coroutines", False):
+        handler = AsyncDatagrams if is_datagram(bases) else AsyncLines
     address = f"{folder}/server" if is_unix(bases) else ("127.0.0.1", 0)
     return mixed(address, handler)
 

@@ -9,6 +9,7 @@ address; it serves until SIGTERM; then a line says what was left behind. Records
 the level INFO and above go to standard error.
 """
 
+import contextlib
 import http.server
 import importlib
 import json
@@ -297,6 +298,8 @@ def children_are_left() -> bool:
 def main() -> None:
     """Serve what each line of standard input asks for."""
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("_uvloop")
     for line in sys.stdin:
         before = descriptors()
         server = make(**json.loads(line))

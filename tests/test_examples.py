@@ -64,9 +64,10 @@ def test_server_and_client_print_what_the_reference_shows(server: str, client: s
     assert (process.returncode, errors) == (0, "")
 
 
-def test_message_server_answers_each_line() -> None:
+@pytest.mark.parametrize("server", ["message_server.py", "async_server.py"])
+def test_server_answers_each_line(server: str) -> None:
     """In one connection, until the client has no more, says bye, or goes too far."""
-    with start("message_server.py", "--port", "0") as process:
+    with start(server, "--port", "0") as process:
         try:
             assert process.stdout is not None
             port = process.stdout.readline().removesuffix(" until Ctrl-C\n").rpartition(":")[2]
@@ -82,7 +83,9 @@ def test_message_server_answers_each_line() -> None:
     assert received == [
         "Received: HELLO WORLD\nReceived: PYTHON IS NICE\n",
         "Received: BYE\n",
-        "Received: a line is longer than the maximum of 1000 bytes\n",
+        "Received: a line is longer than the maximum of 1000 bytes\n"
+        if server == "message_server.py"
+        else "Received: a line of more than 1000 bytes, which is max_line_size\n",
     ]
     said = ["hello world", "python is nice", "bye"]
     assert wrote == "".join(f"127.0.0.1 wrote: {line}\n" for line in said)
@@ -94,7 +97,9 @@ def test_message_server_answers_each_line() -> None:
 )
 def test_default_port_is_the_originals(program: Path) -> None:
     """The servers and clients meet at 9999 unless told otherwise, as in the reference."""
-    client = program.with_name(program.name.split("_")[0] + "_client.py")
+    # Those with coroutines and with messages have one client.
+    name = program.name.split("_")[0].replace("async", "message")
+    client = program.with_name(name + "_client.py")
     assert "default=9999" in program.read_text()
     assert "default=9999" in client.read_text()
 

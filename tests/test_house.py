@@ -28,7 +28,7 @@ LEAVES = {
 }
 MODULES = [f"netserve.{leaf}" for leaves in LEAVES.values() for leaf in leaves]
 
-EXTRAS = {"netserve": {"metrics"}}
+EXTRAS = {"netserve": {"metrics"}, "concurrency": {"uvloop"}}
 
 # What each package may import of the others.
 MAY_IMPORT = {

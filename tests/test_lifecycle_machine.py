@@ -65,7 +65,7 @@ class Mixin(NamedTuple):
     """``module:name``, or several; empty for a synchronous server."""
 
     runs_in: str
-    """What runs a handler: the "loop", a "thread" or a "child"."""
+    """What runs a handler: the "loop", a "thread", a "child", or a "task" of the loop."""
 
     by_signals: bool = False
     """Whether the calls come from a signal handler in a process of one thread, as forking asks."""
@@ -75,6 +75,12 @@ class Mixin(NamedTuple):
         """The names without their modules."""
         return "".join(name.partition(":")[2] for name in self.name.split())
 
+
+UVLOOP = []
+if importlib.util.find_spec("uvloop"):
+    # Here, because it opens descriptors that stay.
+    importlib.import_module("tests._uvloop")
+    UVLOOP = [Mixin("tests._uvloop:UvloopMixIn", "task")]
 
 MIXINS = [
     Mixin("", "loop"),
@@ -88,6 +94,9 @@ MIXINS = [
         "child",
         by_signals=True,
     ),
+    Mixin("netserve.concurrency:AsyncioMixIn", "task"),
+    Mixin("netserve.concurrency:AsyncioMixIn", "task", by_signals=True),
+    *UVLOOP,
 ]
 
 SERVERS = ["TCPServer", "UnixStreamServer", "UDPServer", "UnixDatagramServer"]
@@ -373,6 +382,14 @@ class Life(RuleBasedStateMachine):
         return self.row.runs_in != "child"
 
     @property
+    def is_kept(self) -> bool:
+        """Whether a handler that waits for its client keeps the loop from its end."""
+        if not self.somebody_blocks:
+            return False
+        # A task is cancelled, unless handle_request waits for it.
+        return self.row.runs_in == "loop" or (self.row.runs_in == "task" and self.unsettled)
+
+    @property
     def is_full(self) -> bool:
         """Whether one more datagram might have to wait for room: a Unix socket holds ten."""
         waiting = sum(len(client.expected) + client.faults for client in self.queue)
@@ -509,7 +526,7 @@ class Life(RuleBasedStateMachine):
     def handle_request(self) -> None:
         """Handle one request, if there is one."""
         call = self.driver.call("handle_request")
-        if self.row.runs_in == "loop" and self.somebody_blocks:
+        if self.row.runs_in in {"loop", "task"} and self.somebody_blocks:
             until = time.monotonic() + BOUND
             while not call.is_done() and not self.driver.stats()["active"]:
                 assert time.monotonic() < until, lifecycle.stacks()
@@ -566,7 +583,7 @@ class Life(RuleBasedStateMachine):
         self.idle += not ran
         call = self.driver.call("shutdown")
         # Where a signal handler closes the server, it keeps the loop's own thread.
-        if ran and (self.row.runs_in == "loop" or self.closed) and self.somebody_blocks:
+        if ran and (self.is_kept or (self.closed and self.somebody_blocks)):
             self.in_flight.append(call)
             self.unsettled = True
             return
@@ -574,11 +591,15 @@ class Life(RuleBasedStateMachine):
         if not ran:
             self.pending = True
             return
+        if self.row.runs_in == "task":
+            self._note_stop(0)
         self.loop.finish()
         self.loop = None
         self.pending = False if surely else None
 
-    @precondition(lambda self: self.shares_memory and self.is_stream and self.listened_to)
+    @precondition(
+        lambda self: self.row.runs_in in {"loop", "thread"} and self.is_stream and self.listened_to
+    )
     @rule(number=st.integers(0, 4))
     def shutdown_from_handler(self, number: int) -> None:
         """A handler stops the loop, and goes on."""
@@ -607,6 +628,8 @@ class Life(RuleBasedStateMachine):
         self.closed_early |= not self.closed
         # A handler of datagrams has nothing to answer on any more.
         self.may_fail |= not self.is_stream
+        if self.row.runs_in == "task":
+            self._note_stop(0)
         if self.loop is not None or not self.is_stream:
             self.unsettled = True
         self._note_close()

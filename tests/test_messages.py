@@ -6,6 +6,7 @@ below.
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import socket
@@ -28,6 +29,9 @@ pytestmark = pytest.mark.skipif(
 PATIENCE = 20
 
 PREFORK = "netserve.concurrency:PreforkMixIn"
+# One of the tests' own, in the folder of ``_serve.py``.
+UVLOOP = ["_uvloop:UvloopMixIn"] if importlib.util.find_spec("uvloop") else []
+
 MIXINS = [
     "",
     "netserve.concurrency:ThreadingMixIn",
@@ -35,6 +39,8 @@ MIXINS = [
     "netserve.concurrency:ThreadPoolMixIn",
     "netserve.concurrency:MultiplexingMixIn",
     "__main__:ExecutorMixIn",
+    "netserve.concurrency:AsyncioMixIn",
+    *UVLOOP,
     "socketserver:ThreadingMixIn",
     "socketserver:ForkingMixIn",
     PREFORK,
@@ -43,7 +49,7 @@ MIXINS = [
     f"{PREFORK} netserve.concurrency:ThreadPoolMixIn",
     f"{PREFORK} netserve.concurrency:MultiplexingMixIn",
 ]
-LOOPS = ("MultiplexingMixIn", "ExecutorMixIn")
+LOOPS = ("MultiplexingMixIn", "ExecutorMixIn", "AsyncioMixIn", "UvloopMixIn")
 MODULES = ["netserve.transports", "netserve.socketserver", "socketserver"]
 STREAM_SERVERS = ["TCPServer", "UnixStreamServer"]
 DATAGRAM_SERVERS = ["UDPServer", "UnixDatagramServer"]

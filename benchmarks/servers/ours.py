@@ -4,7 +4,9 @@ A mix-in or handler that the installed netserve doesn't have yet leaves its row
 out; ``benchmarks.entries`` knows of each what it needs, and reports it absent.
 """
 
+import asyncio
 import http.server
+import importlib.util
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -173,6 +175,14 @@ if hasattr(netserve.handlers, "MessageRequestHandler"):
 
     MESSAGES = {"echo": Message, "once": OneMessage, "mix": MixedMessage, "udp": Message}
 
+    class SentHeavyMessage(MessageRequestHandler):  # type: ignore[misc] # Any, as above
+        """Answers lines after some work, where an executor says."""
+
+        @staticmethod
+        def process_message(message: bytes) -> bytes | None:
+            """Return it in upper case, after computing."""
+            return labour(message)
+
     class HeavyMessage(Message):
         """Answers lines after some work."""
 
@@ -184,14 +194,67 @@ if hasattr(netserve.handlers, "MessageRequestHandler"):
         "echo": Message, "once": OneMessage, "mix": MixedMessage, "cpu": HeavyMessage,
         "udp": Message,
     }  # fmt: skip
+# The handlers of the asyncio server, on either event loop.
+COROUTINES: dict[str, Any] = {}
+if hasattr(netserve.handlers, "AsyncStreamRequestHandler"):
+    AsyncStreamRequestHandler: Any = netserve.handlers.AsyncStreamRequestHandler
+    AsyncDatagramRequestHandler: Any = netserve.handlers.AsyncDatagramRequestHandler
+
+    class AsyncEcho(AsyncStreamRequestHandler):  # type: ignore[misc] # Any, until all have the name
+        """Answers lines until the client closes."""
+
+        max_line_size = MAX_LINE
+
+        async def handle(self) -> None:
+            """Read, answer, and so on."""
+            readline, write = self.rfile.readline, self.wfile.write
+            while (line := await readline()).endswith(b"\n"):
+                await write(line.upper())
+
+    class AsyncOnce(AsyncEcho):
+        """Answers one line."""
+
+        async def handle(self) -> None:
+            """Read, answer."""
+            await self.wfile.write((await self.rfile.readline()).upper())
+
+    class AsyncMix(AsyncEcho):
+        """Answers lines, those that block in a thread."""
+
+        async def handle(self) -> None:
+            """Read, answer, and so on."""
+            loop = asyncio.get_running_loop()
+            loop.set_default_executor(EXECUTOR)
+            while (line := await self.rfile.readline()).endswith(b"\n"):
+                if line.startswith(b"S"):
+                    await self.wfile.write(await loop.run_in_executor(None, answer, line))
+                else:
+                    await self.wfile.write(line.upper())
+
+    class AsyncDatagram(AsyncDatagramRequestHandler):  # type: ignore[misc] # as above
+        """Answers a datagram."""
+
+        async def handle(self) -> None:
+            """Send it back in upper case."""
+            self.wfile.write(self.packet.upper())
+
+    # The same for all connections; as many threads as the other frameworks have.
+    EXECUTOR = ThreadPoolExecutor(THREADS)
+    COROUTINES = {"echo": AsyncEcho, "once": AsyncOnce, "mix": AsyncMix, "udp": AsyncDatagram}
+    MIXINS["asyncio"] = netserve.concurrency.AsyncioMixIn
+    if importlib.util.find_spec("uvloop") is not None:
+        factory: Any = importlib.import_module("uvloop").new_event_loop
+        MIXINS["uvloop"] = type("Uvloop", (MIXINS["asyncio"],), {"loop_factory": factory})
 
 
 def build(variant: str, service: str) -> tuple[Any, Any]:
     """Return the server class and the handler of a row."""
-    if variant.endswith("multiplexing"):
+    if variant in {"asyncio", "uvloop"}:
+        handlers = COROUTINES
+    elif variant.endswith("multiplexing"):
         handlers = MESSAGES
     elif variant == "executor":
-        handlers = {"echo": SentMessage, "mix": SentMessage}
+        handlers = {"echo": SentMessage, "mix": SentMessage, "cpu": SentHeavyMessage}
     elif variant == "messages":
         handlers, variant = MESSAGES, "threading"
     else:
@@ -212,8 +275,7 @@ def main() -> None:
     """Serve until told to stop."""
     variant, service = arguments(
         "sync", "threading", "forking", "threadpool", "messages", "multiplexing",
-        "executor",
-        "prefork-threadpool", "prefork-multiplexing",
+        "executor", "asyncio", "uvloop", "prefork-threadpool", "prefork-multiplexing",
         services=tuple(HANDLERS),
     )  # fmt: skip
     server_class, handler = build(variant, service)

@@ -1,7 +1,7 @@
 """Servers in processes of their own, the clients that plague them, and what /proc tells.
 
-A server is named as in the table: ``TCPServer``, ``ThreadingMixIn`` and
-``ForkingMixIn`` are netserve's, ``drop-in TCPServer`` is of
+A server is named as in the table: ``TCPServer``, ``ThreadingMixIn``,
+``ForkingMixIn`` and ``AsyncioMixIn`` are netserve's, ``drop-in TCPServer`` is of
 ``netserve.socketserver``, ``stdlib TCPServer`` of Python's ``socketserver``. Several
 mix-ins have a plus between them.
 """
@@ -24,7 +24,7 @@ from typing import Any
 from typing_extensions import Self
 
 PROGRAM = Path(__file__).with_name("_program.py")
-KINDS = ["TCPServer", "ThreadingMixIn", "ForkingMixIn"]
+KINDS = ["TCPServer", "ThreadingMixIn", "ForkingMixIn", "AsyncioMixIn"]
 TICK = os.sysconf("SC_CLK_TCK")
 PATIENCE = 20.0  # seconds, for what is bound to happen
 
@@ -268,6 +268,9 @@ def collect(
 
 def stdlib(server: str) -> str:
     """The name of the standard library's counterpart of *server*."""
+    if server == "AsyncioMixIn":
+        # What comes nearest: it has nothing for coroutines.
+        return "stdlib ThreadingMixIn"
     return f"stdlib {server.removeprefix('drop-in ')}"
 
 

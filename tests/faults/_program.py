@@ -18,6 +18,7 @@ Signals and not threads or a socket are what it listens to, so that nothing is
 measured but the server, and children are forked from one thread.
 """
 
+import asyncio
 import contextlib
 import gc
 import importlib
@@ -145,6 +146,57 @@ def echo_datagram(request: Any, client_address: Any, server: Any) -> None:
 HANDLERS = {
     function.__name__: function
     for function in (upper, receive, flood, once, slow, endless, asleep, surplus)
+}
+
+
+# The same as coroutines; ``self`` is an AsyncStreamRequestHandler.
+
+
+async def _upper(self: Any) -> None:
+    async for line in self.rfile:
+        await self.wfile.write(line.upper())
+
+
+async def _receive(self: Any) -> None:
+    while await self.rfile.read1(1000):
+        pass
+
+
+async def _flood(self: Any) -> None:
+    while True:
+        await self.wfile.write(bytes(1 << 20))
+
+
+async def _once(self: Any) -> None:
+    await self.wfile.write(await self.rfile.read1(1000))
+
+
+async def _slow(self: Any) -> None:
+    line = await self.rfile.readline()
+    await asyncio.sleep(self.server.pause * (int(line) % 10))
+    await self.wfile.write(line * 5000)
+
+
+async def _endless(self: Any) -> None:
+    await self.rfile.readline()
+    while True:
+        await self.wfile.write(b".")
+        await asyncio.sleep(0.02)
+
+
+async def _asleep(self: Any) -> None:
+    await self.rfile.readline()
+    time.sleep(600)
+
+
+async def _surplus(self: Any) -> None:
+    await self.rfile.readline()
+    await self.wfile.write(bytes(256 << 10))
+
+
+COROUTINES = {
+    function.__name__[1:]: function
+    for function in (_upper, _receive, _flood, _once, _slow, _endless, _asleep, _surplus)
 }
 
 
@@ -282,12 +334,11 @@ def server_class(name: str, handler: str, bases: list[type]) -> tuple[type[Any],
     mixins = [getattr(concurrency, each) for each in names]
     faulty = (FaultyHandler,) if FaultyHooks in bases else ()
 
-    class Working(handlers.StreamRequestHandler):  # type: ignore[name-defined,misc]
-        """What the name *handler* stands for."""
-
-        handle = HANDLERS[handler]
-
-    handler_class = type("Handler", (*faulty, Working), {})
+    awaits = kind == "AsyncioMixIn"
+    base = handlers.AsyncStreamRequestHandler if awaits else handlers.StreamRequestHandler
+    work = COROUTINES[handler] if awaits else HANDLERS[handler]
+    working = type("Working", (base,), {"handle": work})
+    handler_class = type("Handler", (*faulty, working), {})
     return type(kind, (Counted, *bases, *mixins, transports.TCPServer), {}), handler_class
 
 

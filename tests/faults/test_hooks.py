@@ -24,6 +24,8 @@ HOOKS = [
 ]
 # What has to go wrong before these are called.
 FIRST = {"handle_error": "handle", "logging": "handle", "logging, each time": "handle"}
+# What has no place where one loop has all connections.
+UNCALLED = {"finish_request", "shutdown_request"}
 
 
 @pytest.mark.fault("a hook raises")
@@ -33,6 +35,8 @@ def test_hooks(seen: Callable[..., None], server: str) -> None:
     # CPython prints, and so does the drop-in module.
     silent = [hook for hook in HOOKS if not hook.startswith("logging")]
     hooks = silent if server.startswith("drop-in") else HOOKS
+    if server == "AsyncioMixIn":
+        hooks = [hook for hook in hooks if hook not in UNCALLED]
     outcomes = {hook: misfortune(server, hook) for hook in hooks}
     theirs = {hook: misfortune(stdlib(server), hook) for hook in silent}
     told = [hook for hook, (_, records) in outcomes.items() if records == 1]
@@ -47,7 +51,7 @@ def test_hooks(seen: Callable[..., None], server: str) -> None:
     assert lost == []
     if not server.startswith("drop-in"):
         # What logging has lost is not to be found in it.
-        assert told == silent
+        assert told == [hook for hook in silent if hook in hooks]
 
 
 def misfortune(server: str, hook: str) -> tuple[bool, int]:

@@ -70,6 +70,7 @@ SILENT = {
     "TCPServer": ({"idle_timeout": 0.01}, 1),
     "ThreadingMixIn": ({"idle_timeout": 0.3, "max_connections": 50}, 50),
     "ForkingMixIn": ({"idle_timeout": 0.3, "max_children": 40}, 40),
+    "AsyncioMixIn": ({"idle_timeout": 0.3, "max_connections": 50}, 0),
 }
 
 
@@ -125,6 +126,8 @@ def surround(program: Program, timeout: float = PATIENCE) -> tuple[float | None,
 @pytest.mark.parametrize("server", KINDS)
 def test_drip_feeders(seen: Callable[..., None], server: str, handler: str) -> None:
     """A byte at a time doesn't put off the deadline of the message."""
+    if server == "AsyncioMixIn" and handler == "receive":
+        pytest.skip("what one call receives is a message there, and arrives at once")
     where = {"receive": "recv", "upper": "rfile"}[handler]
     attributes = {"message_timeout": DEADLINE, "idle_timeout": 5}
     with Program(server, handler=handler, attributes=attributes) as program:

@@ -436,6 +436,7 @@ def test_without_fork_the_mix_in_is_absent():
         from netserve import concurrency
         assert not [name for name in dir(concurrency) if name.startswith("Fork")]
         assert sorted(concurrency.__all__) == [
+            "AsyncioHooks", "AsyncioMixIn",
             "MultiplexingHooks", "MultiplexingMixIn", "PoolHooks", "RequestThread",
             "ThreadGroup", "ThreadPoolMixIn", "ThreadingHooks", "ThreadingMixIn", "WorkerPool",
         ]

@@ -14,7 +14,7 @@ from netserve import concurrency, servers, transports
 from netserve.core import State
 from netserve.handlers import MessageRequestHandler, StreamRequestHandler
 
-MIXINS = ["Threading", "Forking", "ThreadPool", "Multiplexing"]
+MIXINS = ["Threading", "Forking", "ThreadPool", "Multiplexing", "Asyncio"]
 PREFORKED = ["Prefork", "PreforkThreadPool", "PreforkMultiplexing"]
 TRANSPORTS = ["TCPServer", "UDPServer", "UnixStreamServer", "UnixDatagramServer"]
 PATIENCE = 30  # seconds

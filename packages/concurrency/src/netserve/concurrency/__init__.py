@@ -6,6 +6,7 @@ standard library's. The forking one is absent where the platform can't fork.
 
 import os
 
+from netserve.concurrency._asyncio import AsyncioHooks, AsyncioMixIn
 from netserve.concurrency._multiplexing import MultiplexingHooks, MultiplexingMixIn
 from netserve.concurrency._pool import WorkerPool
 from netserve.concurrency._thread_pool import PoolHooks, ThreadPoolMixIn
@@ -13,6 +14,8 @@ from netserve.concurrency._threading import ThreadingHooks, ThreadingMixIn
 from netserve.concurrency._threads import RequestThread, ThreadGroup
 
 __all__ = [
+    "AsyncioHooks",
+    "AsyncioMixIn",
     "MultiplexingHooks",
     "MultiplexingMixIn",
     "PoolHooks",

@@ -7,6 +7,12 @@ mix-ins, and the types of requests and addresses.
 
 from netserve.core._admission import Admission, Overload, admit, admit_peer, peer_key
 from netserve.core._background import Running
+from netserve.core._coroutines import (
+    AsyncConnection,
+    CoroutineHandler,
+    CoroutineServer,
+    is_coroutine_handler,
+)
 from netserve.core._deadlines import Deadline, Deadlines
 from netserve.core._drain import StopResult
 from netserve.core._errors import (
@@ -59,7 +65,10 @@ __all__ = [
     "TRANSITIONS",
     "AddressT",
     "Admission",
+    "AsyncConnection",
     "BaseServer",
+    "CoroutineHandler",
+    "CoroutineServer",
     "DatagramRequest",
     "Deadline",
     "DeadlineError",
@@ -109,6 +118,7 @@ __all__ = [
     "admit_peer",
     "end_request",
     "finish_opening",
+    "is_coroutine_handler",
     "log",
     "may_follow",
     "needs_no_interval",

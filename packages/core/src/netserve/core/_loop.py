@@ -50,6 +50,8 @@ class Loop:
         self._listener: Listener | None = None
         self.may_sleep: bool = False
         """Whether a wait without limit can be relied on to end for a signal."""
+        self.ready: bool = False
+        """Whether the last wait found the server ready; whoever waits keeps it."""
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:

@@ -18,15 +18,16 @@ and the end of one in progress, or the end of the pause, wakes the loop.
 import selectors
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeAlias
 
 from typing_extensions import Self
 
 from netserve.core._admission import Admission, Overload, admit, admit_peer
 from netserve.core._backoff import Backoff, calls_for_a_pause
+from netserve.core._coroutines import is_coroutine_handler
 from netserve.core._drain import UNWIND, Drain
 from netserve.core._errors import ExhaustedError
 from netserve.core._ledger import Entry
@@ -38,6 +39,9 @@ from netserve.core._requests import end_request, report_error
 from netserve.core._state import State
 from netserve.core._supervision import expired
 from netserve.core._types import AddressT, RequestT
+
+# The waits of a loop: the longest that each may take, in seconds, or None for any.
+Waits: TypeAlias = Generator[float | None, None, None]
 
 
 class BaseServer(Lifecycle[RequestT, AddressT]):
@@ -141,21 +145,9 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
         Raises :class:`StateError` when the server is being served already, or
         is closed.
         """
-        with self._ns_serving() as loop:
-            try:
-                while self._ns_listen(loop):
-                    ready = loop.wait(self._ns_interval(loop, poll_interval))
-                    # Nothing is accepted once a stop was asked for.
-                    if self._ns_stop_requested:
-                        break
-                    if ready:
-                        self.take_requests()
-                    self._ns_call_hook(self.service_actions, "service_actions")
-                if self._ns_drain is not None:
-                    self._ns_carry_out(self._ns_drain, loop, poll_interval)
-            finally:
-                self._ns_paused = False
-                self._ns_give_up_kept()
+        with self._ns_serving() as loop, closing(self._ns_steps(loop, poll_interval)) as steps:
+            for timeout in steps:
+                loop.ready = loop.wait(timeout)
 
     def handle_request(self) -> None:
         """Wait for one request and handle it.
@@ -300,11 +292,38 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
         self._ns_loop.call_later(delay, callback)
         return True
 
+    def _ns_steps(self, loop: Loop, poll_interval: float) -> Waits:
+        """All that :meth:`serve_forever` does but its waits, to which it yields their timeouts.
+
+        So that a coroutine can do it too. After each wait, ``loop.ready`` must tell what
+        came of it.
+        """
+        try:
+            while self._ns_listen(loop):
+                yield self._ns_interval(loop, poll_interval)
+                # Nothing is accepted once a stop was asked for.
+                if self._ns_stop_requested:
+                    break
+                if loop.ready:
+                    self.take_requests()
+                self._ns_call_hook(self.service_actions, "service_actions")
+            if self._ns_drain is not None:
+                yield from self._ns_carry_out(self._ns_drain, loop, poll_interval)
+        finally:
+            self._ns_paused = False
+            self._ns_give_up_kept()
+
     def _ns_check_handler(self, handler: object) -> None:
         if not callable(handler):
             msg = (
                 f"RequestHandlerClass must be callable as handler(request,"
                 f" client_address, server), not {handler!r}"
+            )
+            raise TypeError(msg)
+        if is_coroutine_handler(handler) and not getattr(self, "runs_coroutines", False):
+            msg = (
+                f"{type(self).__name__} doesn't await coroutines, which {handler!r} handles"
+                f" requests with: class Server(AsyncioMixIn, {type(self).__name__}) does"
             )
             raise TypeError(msg)
 
@@ -480,17 +499,17 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
         self._ns_backoff.succeeded()
         log.info("%r: there is room again for requests", self, extra={"server": self})
 
-    def _ns_carry_out(self, drain: Drain, loop: Loop, poll_interval: float) -> None:
+    def _ns_carry_out(self, drain: Drain, loop: Loop, poll_interval: float) -> Waits:
         """Bring what was accepted to its end, until the grace is over, then by force."""
         self._ns_ledger.wake = loop.wake
-        self._ns_take_backlog(drain, loop, poll_interval)
+        yield from self._ns_take_backlog(drain, loop, poll_interval)
         loop.listen(None)
         drain.backlog_taken = True
         self._ns_ledger.notify()
-        self._ns_await_ends(loop, poll_interval, lambda: drain.deadline)
+        yield from self._ns_await_ends(loop, poll_interval, lambda: drain.deadline)
         if self._ns_ledger.active:
             self._ns_force()
-            self._ns_await_ends(loop, poll_interval, lambda: drain.deadline + UNWIND)
+            yield from self._ns_await_ends(loop, poll_interval, lambda: drain.deadline + UNWIND)
         if self._ns_ledger.active:
             self._ns_abandon()
         drain.carried_out = True
@@ -500,7 +519,7 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
         size: int = getattr(self, "request_queue_size", _BACKLOG)
         return size
 
-    def _ns_take_backlog(self, drain: Drain, loop: Loop, poll_interval: float) -> None:
+    def _ns_take_backlog(self, drain: Drain, loop: Loop, poll_interval: float) -> Waits:
         """Take the requests that wait in the system's backlog at this moment."""
         # As many as fit in it, so that newcomers can't keep the drain from ending.
         for _ in range(self._ns_backlog_size() + 1 if self.drains_backlog else 0):
@@ -508,28 +527,29 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
                 drain.full = True
                 self._ns_ledger.notify()
                 loop.listen(None)
-                self._ns_wait_for_an_end(loop, poll_interval, drain.remaining())
+                yield from self._ns_wait_for_an_end(loop, poll_interval, drain.remaining())
             drain.full = False
             if drain.remaining() <= 0 or self._ns_state is State.CLOSED:
                 return
             with suppress(ValueError):
                 loop.listen(self)
-            if not loop.wait(0):
+            yield 0
+            if not loop.ready:
                 return
             self._handle_request_noblock()
 
-    def _ns_await_ends(self, loop: Loop, poll_interval: float, until: Callable[[], float]) -> None:
+    def _ns_await_ends(self, loop: Loop, poll_interval: float, until: Callable[[], float]) -> Waits:
         """Wait until no request is in progress, or until the time that *until* tells."""
         while self._ns_ledger.active:
             left = until() - time.monotonic()
             if left <= 0:
                 return
-            self._ns_wait_for_an_end(loop, poll_interval, left)
+            yield from self._ns_wait_for_an_end(loop, poll_interval, left)
 
-    def _ns_wait_for_an_end(self, loop: Loop, poll_interval: float, longest: float) -> None:
+    def _ns_wait_for_an_end(self, loop: Loop, poll_interval: float, longest: float) -> Waits:
         """Wait once in a drain, at most *longest* seconds."""
         interval = self._ns_interval(loop, poll_interval)
-        loop.wait(longest if interval is None else min(longest, interval))
+        yield longest if interval is None else min(longest, interval)
         self._ns_call_hook(self.service_actions, "service_actions")
 
 

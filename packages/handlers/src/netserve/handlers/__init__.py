@@ -5,6 +5,10 @@ the framings that cut a stream into messages. Any other callable that takes a
 request, the client's address and the server will do as well.
 """
 
+from netserve.handlers._async_base import AsyncRequestHandler
+from netserve.handlers._async_datagram import AsyncDatagramRequestHandler
+from netserve.handlers._async_files import AsyncReader, AsyncWriter
+from netserve.handlers._async_stream import AsyncStreamRequestHandler
 from netserve.handlers._base import BaseRequestHandler
 from netserve.handlers._datagram import DatagramRequestHandler
 from netserve.handlers._lines import Lines
@@ -15,6 +19,11 @@ from netserve.handlers._stream import SocketWriter, StreamRequestHandler
 from netserve.handlers._tls import SpeaksTLS, TLSRequestHandler
 
 __all__ = [
+    "AsyncDatagramRequestHandler",
+    "AsyncReader",
+    "AsyncRequestHandler",
+    "AsyncStreamRequestHandler",
+    "AsyncWriter",
     "BaseRequestHandler",
     "DatagramRequestHandler",
     "FixedSize",

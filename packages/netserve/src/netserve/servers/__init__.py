@@ -9,6 +9,7 @@ no such sockets.
 import os
 import socket
 
+from netserve.servers._asyncio import AsyncioTCPServer, AsyncioUDPServer
 from netserve.servers._multiplexing import MultiplexingTCPServer, MultiplexingUDPServer
 from netserve.servers._threads import (
     ThreadingTCPServer,
@@ -18,6 +19,8 @@ from netserve.servers._threads import (
 )
 
 __all__ = [
+    "AsyncioTCPServer",
+    "AsyncioUDPServer",
     "MultiplexingTCPServer",
     "MultiplexingUDPServer",
     "ThreadPoolTCPServer",
@@ -49,6 +52,10 @@ if hasattr(os, "fork"):
     ]
 
 if hasattr(socket, "AF_UNIX"):
+    from netserve.servers._asyncio_unix import (
+        AsyncioUnixDatagramServer,
+        AsyncioUnixStreamServer,
+    )
     from netserve.servers._unix import (
         MultiplexingUnixDatagramServer,
         MultiplexingUnixStreamServer,
@@ -59,6 +66,8 @@ if hasattr(socket, "AF_UNIX"):
     )
 
     __all__ += [
+        "AsyncioUnixDatagramServer",
+        "AsyncioUnixStreamServer",
         "MultiplexingUnixDatagramServer",
         "MultiplexingUnixStreamServer",
         "ThreadPoolUnixDatagramServer",

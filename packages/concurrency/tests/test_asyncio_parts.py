@@ -1,0 +1,294 @@
+"""The parts of the asyncio mix-in, each by itself: the turn, the connection, the loop."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from netserve.concurrency._asyncio import AsyncioMixIn
+from netserve.concurrency._asyncio_connection import HIGH_WATER, Connection
+from netserve.concurrency._asyncio_loop import AsyncioLoop
+from netserve.concurrency._turn import Turn
+from netserve.core import BaseServer, Deadline, DeadlineError
+
+PATIENCE = 20.0
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A connected pair, of which the first doesn't block."""
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.settimeout(PATIENCE)
+    with near, far:
+        yield near, far
+
+
+class Sockets:
+    """What calls a socket's ``recv`` and ``send``, and lets them fail first as told."""
+
+    def __init__(self, real: socket.socket, *errors: type[OSError]) -> None:
+        self._real = real
+        self._errors = list(errors)
+
+    def fileno(self) -> int:
+        """The real descriptor."""
+        return self._real.fileno()
+
+    def _fail(self) -> None:
+        if self._errors:
+            raise self._errors.pop(0)
+
+    def recv(self, size: int) -> bytes:
+        """Fail, or receive."""
+        self._fail()
+        return self._real.recv(size)
+
+    def send(self, data: bytes) -> int:
+        """Fail, or send."""
+        self._fail()
+        return self._real.send(data)
+
+
+def connected(loop: Any, near: Any, **limits: float) -> Connection:
+    """A connection on *near*."""
+    names = ("idle", "message", "connection")
+    idle, message, whole = (limits.get(name) for name in names)
+    return Connection(loop, near, (idle, message, whole), loop.time())
+
+
+def run(scenario: Any) -> Any:
+    """Run it in an event loop."""
+    return asyncio.run(asyncio.wait_for(scenario, PATIENCE))
+
+
+def test_a_turn_wakes_its_task_at_once() -> None:
+    """Before the call returns, again and again; without one, nothing happens."""
+
+    async def scenario() -> list[str]:
+        said: list[str] = []
+        turn = Turn(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+
+        async def wait() -> None:
+            for number in range(3):
+                await turn
+                said.append(f"awake {number}")
+
+        def wake() -> None:
+            assert turn.taken
+            turn.wake()
+            said.append("woken")
+
+        task = asyncio.ensure_future(wait())
+        for _ in range(3):
+            await asyncio.sleep(0)
+            loop.call_soon(wake)
+            await asyncio.sleep(0)
+        await task
+        turn.wake()
+        assert not turn.taken
+        assert not turn.cancel()
+        assert turn.get_loop() is loop
+        return said
+
+    assert run(scenario()) == [word for number in range(3) for word in (f"awake {number}", "woken")]
+
+
+def test_a_turn_can_be_cancelled() -> None:
+    """Its task hears of it once, with the message; a wake-up that comes too late is none."""
+
+    async def scenario() -> None:
+        turn = Turn(asyncio.get_running_loop())
+
+        async def wait() -> str:
+            with pytest.raises(asyncio.CancelledError, match="enough"):
+                await turn
+            return "done"
+
+        task = asyncio.ensure_future(wait())
+        await asyncio.sleep(0)
+        assert turn.cancel("enough")
+        turn.wake()
+        assert await task == "done"
+
+    run(scenario())
+
+
+def test_a_connection_passes_over_what_was_no_readiness(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """The event loop may be wrong about a socket, in either direction."""
+    near, far = pair
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        connection = connected(loop, Sockets(near, BlockingIOError))
+        far.send(b"one")
+        assert await connection.receive() == b"one"
+        connection.stop()
+        connection = connected(loop, Sockets(near, BlockingIOError, BlockingIOError))
+        connection.write(b"two")
+        await connection.wait_sent()
+        assert far.recv(10) == b"two"
+        assert "0 bytes to send" in repr(connection)
+        connection.stop()
+
+    run(scenario())
+
+
+def test_a_connection_that_fails_says_so_each_time(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """The first error stays; it is raised by whatever is tried next."""
+    near, _ = pair
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        for errors in ([ConnectionResetError], [BlockingIOError, ConnectionResetError]):
+            connection = connected(loop, Sockets(near, *errors))
+            connection.write(b"two")
+            with pytest.raises(ConnectionResetError):
+                await connection.wait_sent()
+            connection.fail(BrokenPipeError())
+            with pytest.raises(ConnectionResetError):
+                connection.write(b"three")
+            with pytest.raises(ConnectionResetError):
+                await connection.receive()
+            connection.stop()
+        connection = connected(loop, Sockets(near, ConnectionResetError))
+        pair[1].send(b"x")
+        with pytest.raises(ConnectionResetError):
+            await connection.receive()
+        connection.stop()
+
+    run(scenario())
+
+
+def test_the_end_of_the_input_stays(pair: tuple[socket.socket, socket.socket]) -> None:
+    """However often one receives."""
+    near, far = pair
+
+    async def scenario() -> None:
+        connection = connected(asyncio.get_running_loop(), near)
+        far.shutdown(socket.SHUT_WR)
+        assert await connection.receive() == b""
+        assert await connection.receive() == b""
+        assert connection.input_ended
+        assert connection.ssl_object is None
+        connection.stop()
+
+    run(scenario())
+
+
+def test_room_that_is_made_begins_an_idle_time_anew(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """A client that reads a part now and then isn't idle."""
+    near, far = pair
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        connection = connected(loop, near, idle=0.4)
+        connection.write(bytes(1 << 20))
+        assert connection.congested
+        draining = asyncio.ensure_future(connection.drain())
+        far.setblocking(False)
+        taken = 0
+        while not draining.done():
+            await asyncio.sleep(0.05)
+            with contextlib.suppress(BlockingIOError):
+                taken += len(far.recv(HIGH_WATER))
+        await draining
+        assert taken > 0
+        connection.write(bytes(1 << 20))
+        with pytest.raises(DeadlineError) as raised:
+            await connection.drain()
+        assert raised.value.deadline is Deadline.IDLE
+        connection.stop()
+
+    run(scenario())
+
+
+def test_the_timer_looks_no_further_than_it_must(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """A nearer deadline takes the place of a later one, and none is left of an ended wait."""
+    near, far = pair
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        connection = connected(loop, near, connection=PATIENCE, message=0.05, idle=5)
+        far.send(b"one")
+        assert await connection.receive() == b"one"
+        with pytest.raises(DeadlineError) as raised:
+            await connection.receive(partial=True)
+        assert raised.value.deadline is Deadline.MESSAGE
+        assert str(raised.value) == "the message deadline of 0.05 s has passed"
+        connection.stop()
+        connection = connected(loop, near, idle=0.05)
+        far.send(b"two")
+        assert await connection.receive() == b"two"
+        # The timer finds nobody waiting, and isn't set again.
+        await asyncio.sleep(0.1)
+        far.send(b"three")
+        assert await connection.receive() == b"three"
+        # One that finds the connection failed does nothing.
+        waiting = asyncio.ensure_future(connection.receive())
+        await asyncio.sleep(0)
+        connection.fail(ConnectionResetError())
+        with pytest.raises(ConnectionResetError):
+            await waiting
+        await asyncio.sleep(0.1)
+        connection.stop()
+
+    run(scenario())
+
+
+class Nothing(AsyncioMixIn, BaseServer[Any, Any]):
+    """A server without a socket, whose tasks are never there."""
+
+
+def test_a_loop_listens_to_what_is_open() -> None:
+    """A closed descriptor is an error, and nothing is ready without a listener."""
+    server = Nothing(None, lambda *_: None)
+    with AsyncioLoop(server, asyncio.new_event_loop, None) as loop, socket.socket() as listener:
+        assert not loop.wait(0)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        loop.listen(listener)
+        assert not loop.wait(0)
+        assert not loop.wait(0.01)
+        with socket.create_connection(listener.getsockname()):
+            assert loop.wait(PATIENCE)
+            assert loop.wait(0)
+        number = listener.fileno()
+        # As when its number is given to a connection.
+        loop.release(number)
+        assert not loop.wait(0)
+        listener.close()
+        with pytest.raises(ValueError, match="is closed"):
+            loop.listen(listener)
+        loop.wake()
+        assert not loop.wait(PATIENCE)
+        assert not loop.busy
+
+
+def test_a_loop_in_a_forked_child_lets_go(pair: tuple[socket.socket, socket.socket]) -> None:
+    """What belongs to the parent is closed there."""
+    server = Nothing(None, lambda *_: None)
+    with AsyncioLoop(server, asyncio.new_event_loop, None) as loop:
+        loop.event_loop.remove_reader(loop._waker.fileno())
+        loop.after_fork()
+        assert loop._waker.fileno() == -1
+        # For a request that has ended, and in an event loop that is closed, it does nothing.
+        entry = server.requests_in_progress.begin(pair[0], None)
+        loop.cancel(entry)
+        loop.wait(0)
+        server.abandon_requests()
+        server.abort_request(pair[0])
+        loop.event_loop.remove_reader = lambda *_: True  # type: ignore[method-assign]
+    loop.cancel(entry)
