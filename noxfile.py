@@ -13,7 +13,7 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.sessions = ["lint", "tests", "typing", "packages", "conformance", "docs"]
 
 ROOT = Path(__file__).parent
-PACKAGES = ["core", "transports", "concurrency", "handlers", "netserve"]
+PACKAGES = ["core", "transports", "concurrency", "handlers", "testing", "netserve"]
 INTERPRETERS = ["3.10", "3.11", "3.12", "3.13"]
 # Exact, because a newer one may word its messages in another way, or find more.
 CHECKERS = ["mypy==2.4.1", "pyright==1.1.414", "ty==0.0.105", "pyrefly==1.4.1"]
