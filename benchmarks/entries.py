@@ -90,7 +90,7 @@ ENTRIES = (
         needs="netserve.concurrency:ThreadPoolMixIn",
     ),
     _ours("messages", TCP, needs="netserve.handlers:MessageRequestHandler"),
-    _ours("multiplexing", TCP | UDP, needs="netserve.concurrency:MultiplexingMixIn"),
+    _ours("multiplexing", TCP | UDP | {"resp"}, needs="netserve.concurrency:MultiplexingMixIn"),
     _ours(
         "executor", frozenset({"echo", "mix"}), needs="netserve.core:ForwardedHandler",
     ),

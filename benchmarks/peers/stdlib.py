@@ -11,6 +11,7 @@ from benchmarks.service import (
     arguments,
     serve_until_signal,
 )
+from examples.small_redis import Values
 
 
 class Echo(socketserver.StreamRequestHandler):
@@ -48,7 +49,7 @@ class Redis(socketserver.StreamRequestHandler):
     """A small Redis."""
 
     disable_nagle_algorithm = True
-    values: dict[bytes, bytes] = {}  # noqa: RUF012 shared by all connections
+    values = Values()  # shared by all connections
 
     def handle(self) -> None:
         """Answer commands until the client closes."""

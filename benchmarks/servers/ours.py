@@ -19,6 +19,7 @@ from benchmarks.service import (
     arguments,
     serve_until_signal,
 )
+from examples.small_redis import RedisHandler, Values
 from netserve.concurrency import ForkingMixIn, ThreadingMixIn
 from netserve.handlers import BaseRequestHandler, StreamRequestHandler
 from netserve.transports import TCPServer, UDPServer
@@ -59,7 +60,7 @@ class Redis(StreamRequestHandler):
     """A small Redis."""
 
     disable_nagle_algorithm = True
-    values: dict[bytes, bytes] = {}  # noqa: RUF012 shared by all connections
+    values = Values()  # shared by all connections
 
     def handle(self) -> None:
         """Answer commands until the client closes."""
@@ -153,7 +154,10 @@ if hasattr(netserve.handlers, "MessageRequestHandler"):
             """Return it in upper case, after blocking when it is marked."""
             return answer(message)
 
-    MESSAGES = {"echo": Message, "once": OneMessage, "mix": MixedMessage, "udp": Message}
+    MESSAGES = {
+        "echo": Message, "once": OneMessage, "mix": MixedMessage, "udp": Message,
+        "resp": RedisHandler,
+    }  # fmt: skip
 
 
 def build(variant: str, service: str) -> tuple[Any, Any]:
@@ -174,7 +178,10 @@ def build(variant: str, service: str) -> tuple[Any, Any]:
         transport = UDPServer
     bases = (transport,) if mixin is object else (mixin, transport)
     return type(
-        "Server", bases, {"request_queue_size": BACKLOG, "max_connections": None}
+        "Server",
+        bases,
+        # The handler of messages looks for the values of a Redis on its server.
+        {"request_queue_size": BACKLOG, "max_connections": None, "values": Values()},
     ), handlers[service]
 
 

@@ -30,6 +30,8 @@ class Forks(socketserver.ForkingMixIn, socketserver.TCPServer):
 
 def run(pytester, text, *arguments):
     """Run a module of tests in a process of its own."""
+    # A root of its own, wherever the folder lies.
+    pytester.makeini("[pytest]")
     pytester.makepyfile(HEAD + text)
     return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
 
