@@ -17,7 +17,10 @@ PACKAGES = ["core", "transports", "concurrency", "handlers", "testing", "netserv
 INTERPRETERS = ["3.10", "3.11", "3.12", "3.13"]
 # Exact, because a newer one may word its messages in another way, or find more.
 CHECKERS = ["mypy==2.4.1", "pyright==1.1.414", "ty==0.0.105", "pyrefly==1.4.1"]
-TEST_TOOLS = ["pytest>=8", "pytest-timeout", "hypothesis", "trustme", "typing-extensions>=4.12"]
+TEST_TOOLS = [
+    "pytest>=8", "pytest-timeout", "hypothesis", "trustme", "typing-extensions>=4.12",
+    "packaging", "towncrier",  # for the tests of tools/release.py
+]  # fmt: skip
 PEERS = ["uvloop", "gevent", "twisted", "tornado", "trio", "anyio", "easynetwork"]
 PROGRAMS = ["django", "dnslib", "prometheus-client", "werkzeug"]  # run by tests/test_programs.py
 CLUSTER = "distributed"  # Dask's, for tests/test_dask_executor.py
@@ -78,6 +81,7 @@ def lint(session: nox.Session) -> None:
         "noxfile.py",
         "examples",
         "benchmarks",
+        "tools",
         "typing_tests/check.py",
     )
     session.run("pyright")
@@ -128,6 +132,30 @@ def packages(session: nox.Session, package: str) -> None:
     with session.chdir(session.create_tmp()):
         for module in modules:
             session.run(python, "-m", "mypy", "--strict", "-p", module, external=True)
+
+
+@nox.session
+def installs(session: nox.Session) -> None:
+    """Install every distribution from the built files, in every order that could matter."""
+    folder = Path(session.create_tmp()).resolve() / "dist"
+    build(session, folder, *PACKAGES)
+    session.install("packaging")
+    session.run("python", "tools/install_orders.py", str(folder))
+
+
+@nox.session(python=INTERPRETERS[0])
+def minimums(session: nox.Session) -> None:
+    """Run the packages' tests with the lowest versions they support, on the oldest interpreter."""
+    session.install("packaging", "tomli")
+    lines = session.run("python", "tools/minimums.py", silent=True) or ""
+    constraints = Path(session.create_tmp()).resolve() / "constraints.txt"
+    constraints.write_text(lines)
+    for name in PACKAGES:
+        folder = str(ROOT / "packages" / name)
+        session.install("--constraint", str(constraints), "--editable", folder, *extras(name))
+    session.install("--constraint", str(constraints), "pytest-timeout", "hypothesis", "trustme")
+    session.run("python", "-m", "pip", "check")
+    session.run("pytest", *(session.posargs or ["packages"]))
 
 
 @nox.session
@@ -200,6 +228,13 @@ def benchmarks(session: nox.Session) -> None:
         session.run("python", "-m", "pip", "install", "-q", peer, success_codes=[0, 1])
     session.run("python", "-m", "pytest", "-q", "benchmarks/tests")
     session.run("python", "-m", "benchmarks.run", *session.posargs)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Prepare the release of a package: -- PACKAGE; nothing is committed, tagged or sent."""
+    session.install("build", "packaging", "towncrier", "twine")
+    session.run("python", "tools/release.py", *session.posargs)
 
 
 if __name__ == "__main__":
