@@ -23,7 +23,7 @@ class WebServer(ThreadPoolMixIn, HTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """Print what went wrong, unless the client has just left."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]  # typeshed's
+            super().handle_error(request, client_address)
 
 
 class WebHandler(SimpleHTTPRequestHandler):

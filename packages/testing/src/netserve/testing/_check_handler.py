@@ -25,7 +25,7 @@ _MEMBERS: Final = "the handler has the members of the Protocol"
 _SAME: Final = "a driven handler answers as one that reads its connection itself"
 
 
-def check_handler(  # noqa: PLR0913 one argument, and options
+def check_handler(
     handler: Callable[..., object],
     data: bytes,
     *,
