@@ -26,7 +26,7 @@ class StreamClient:
     """
 
     def __init__(self, family: int, address: object, timeout: float = PATIENCE) -> None:
-        self.socket = _socket.socket(family, _socket.SOCK_STREAM)
+        self.socket: _socket.socket = _socket.socket(family, _socket.SOCK_STREAM)
         """The socket, for what this class doesn't do."""
 
         self._held = b""
@@ -116,7 +116,9 @@ class DatagramClient:
 
     def __init__(self, family: int, address: object, timeout: float = PATIENCE) -> None:
         self._ends = contextlib.ExitStack()
-        self.socket = self._ends.enter_context(_socket.socket(family, _socket.SOCK_DGRAM))
+        self.socket: _socket.socket = self._ends.enter_context(
+            _socket.socket(family, _socket.SOCK_DGRAM)
+        )
         """The socket, for what this class doesn't do."""
 
         self.socket.settimeout(timeout)

@@ -17,9 +17,9 @@ class ContractError(NetserveError, AssertionError):
 
     def __init__(self, contract: str, guarantee: str, found: str) -> None:
         super().__init__(contract, guarantee, found)
-        self.contract = contract
-        self.guarantee = guarantee
-        self.found = found
+        self.contract: str = contract
+        self.guarantee: str = guarantee
+        self.found: str = found
 
     def __str__(self) -> str:
         return f"{self.contract} guarantees: {self.guarantee}.\nFound: {self.found}"

@@ -70,7 +70,7 @@ class MessageExchange(Generic[HandlerT]):
         client_address: object = PEER,
         server: object = None,
     ) -> None:
-        self.sent = b""
+        self.sent: bytes = b""
         """All that the handler has sent so far."""
 
         self._finished = False

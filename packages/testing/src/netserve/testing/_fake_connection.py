@@ -49,7 +49,7 @@ class FakeConnection(_socket.socket):
         self._lost = False
         self._vain = 0
 
-        self.sent = b""
+        self.sent: bytes = b""
         """All that the handler has sent so far."""
 
         self.on_send: Callable[[bytes], None] | None = None

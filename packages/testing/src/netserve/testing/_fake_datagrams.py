@@ -28,7 +28,7 @@ class FakeDatagramSocket(_socket.socket):
         self.sent: list[tuple[bytes, object]] = []
         """The datagrams that the handler has sent so far, each with the address it went to."""
 
-        self.is_gone = False
+        self.is_gone: bool = False
         """Whether to send raises :class:`ConnectionRefusedError`, as when the client has left."""
 
     def __repr__(self) -> str:

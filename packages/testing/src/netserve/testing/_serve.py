@@ -14,7 +14,7 @@ class Serve:
     """
 
     def __init__(self) -> None:
-        self.checks_leaks = True
+        self.checks_leaks: bool = True
         """Whether the test must leave no thread, child process or descriptor (default: yes).
 
         A test that keeps some for good reason sets it to false.
