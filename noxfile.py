@@ -136,10 +136,11 @@ def packages(session: nox.Session, package: str) -> None:
 
 @nox.session
 def installs(session: nox.Session) -> None:
-    """Install every distribution from the built files, in every order that could matter."""
+    """Release a copy; install the built files of all packages in every order that could matter."""
     folder = Path(session.create_tmp()).resolve() / "dist"
+    session.install("twine", *TEST_TOOLS)
     build(session, folder, *PACKAGES)
-    session.install("packaging")
+    session.run("pytest", "tests/test_release.py")
     session.run("python", "tools/install_orders.py", str(folder))
 
 

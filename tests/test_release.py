@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,31 @@ def test_the_program_says_what_is_wrong(make: Make, tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.startswith("release: netserve-core has no fragments")
+
+
+@pytest.mark.skipif(find_spec("twine") is None, reason="nox -s installs has what it needs")
+@pytest.mark.timeout(300)
+def test_a_copy_is_released(tmp_path: Path) -> None:
+    """Its files are there, and what to do next is printed; the repository is as it was."""
+    copy = tmp_path / "copy"
+    ignored = shutil.ignore_patterns(".*", "dist", "docs", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, copy, ignore=ignored)
+    subprocess.run(["git", "init", "-q", copy], check=True)
+    before = Package(ROOT / "packages" / "core").version
+    done = subprocess.run(
+        [sys.executable, copy / "tools" / "release.py", "core", "--version", "0.1.99"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "git tag netserve-core-0.1.99" in done.stdout
+    built = {path.name for path in (copy / "dist" / "netserve-core-0.1.99").iterdir()}
+    assert built == {
+        "netserve_core-0.1.99-py3-none-any.whl", "netserve_core-0.1.99.tar.gz",
+    }  # fmt: skip
+    assert release.was_released(Package(copy / "packages" / "core"))
+    assert Package(ROOT / "packages" / "core").version == before
 
 
 def test_every_package_could_be_released() -> None:

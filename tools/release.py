@@ -108,8 +108,8 @@ def build_twice(package: Package, folder: Path) -> list[Path]:
 
     Raises :class:`ReleaseError` when the two builds differ in a byte.
     """
-    # The same for both, and for whoever builds it again: the date of the last change.
-    epoch = os.environ.get("SOURCE_DATE_EPOCH") or str(int(package.settings.stat().st_mtime))
+    # The same for both, and for whoever builds it again: the date of the last commit.
+    epoch = os.environ.get("SOURCE_DATE_EPOCH") or date_of_commit(package.folder)
     environment = {**os.environ, "SOURCE_DATE_EPOCH": epoch}
     with tempfile.TemporaryDirectory() as elsewhere:
         for outdir in (folder, Path(elsewhere)):
@@ -118,6 +118,13 @@ def build_twice(package: Package, folder: Path) -> list[Path]:
         files = sorted(folder.iterdir())
         check_same(files, sorted(Path(elsewhere).iterdir()))
     return files
+
+
+def date_of_commit(folder: Path) -> str:
+    """When the last commit was made, in seconds since the epoch; 0 where git doesn't tell."""
+    command = ["git", "log", "-1", "--format=%ct"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "0"
 
 
 def check_same(files: list[Path], again: list[Path]) -> None:
