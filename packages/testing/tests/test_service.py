@@ -199,6 +199,9 @@ def test_requests_that_do_not_end_are_told(caplog):
         with serving(LoopbackServer, stubborn, grace=0.3) as service:
             service.connect()
     release.set()
+    for thread in threading.enumerate():
+        if thread.name == "LoopbackServer.background":
+            thread.join(20)
 
 
 def test_what_ends_the_loop_is_told():
