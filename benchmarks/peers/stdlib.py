@@ -3,7 +3,7 @@
 import http.server
 import socketserver
 
-from benchmarks.application import WebHandler, answer_dns, serve_redis
+from benchmarks.application import Values, WebHandler, answer_dns, serve_redis
 from benchmarks.service import (
     BACKLOG,
     MAX_LINE,
@@ -11,7 +11,6 @@ from benchmarks.service import (
     arguments,
     serve_until_signal,
 )
-from examples.small_redis import Values
 
 
 class Echo(socketserver.StreamRequestHandler):

@@ -10,7 +10,7 @@ from typing import Any
 
 import netserve.concurrency
 import netserve.handlers
-from benchmarks.application import WebHandler, answer_dns, serve_redis
+from benchmarks.application import RedisHandler, Values, WebHandler, answer_dns, serve_redis
 from benchmarks.service import (
     BACKLOG,
     MAX_LINE,
@@ -19,7 +19,6 @@ from benchmarks.service import (
     arguments,
     serve_until_signal,
 )
-from examples.small_redis import RedisHandler, Values
 from netserve.concurrency import ForkingMixIn, ThreadingMixIn
 from netserve.handlers import BaseRequestHandler, StreamRequestHandler
 from netserve.transports import TCPServer, UDPServer
