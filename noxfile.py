@@ -13,7 +13,7 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.sessions = ["lint", "tests", "typing", "packages", "conformance", "docs"]
 
 ROOT = Path(__file__).parent
-PACKAGES = ["core", "transports", "concurrency", "handlers", "netserve"]
+PACKAGES = ["core", "transports", "concurrency", "handlers", "testing", "netserve"]
 INTERPRETERS = ["3.10", "3.11", "3.12", "3.13"]
 # Exact, because a newer one may word its messages in another way, or find more.
 CHECKERS = ["mypy==2.4.1", "pyright==1.1.414", "ty==0.0.105", "pyrefly==1.4.1"]
@@ -23,6 +23,8 @@ TEST_TOOLS = [
     "hypothesis",
     "trustme",
     "typing-extensions>=4.12",
+    "packaging",  # with the next, for the tests of tools/release.py
+    "towncrier",
     # Where it can't be had, its tests are skipped; CPython alone says where it can.
     "uvloop; sys_platform != 'win32' and platform_python_implementation == 'CPython'",
 ]
@@ -86,6 +88,7 @@ def lint(session: nox.Session) -> None:
         "noxfile.py",
         "examples",
         "benchmarks",
+        "tools",
         "typing_tests/check.py",
     )
     session.run("pyright")
@@ -136,6 +139,31 @@ def packages(session: nox.Session, package: str) -> None:
     with session.chdir(session.create_tmp()):
         for module in modules:
             session.run(python, "-m", "mypy", "--strict", "-p", module, external=True)
+
+
+@nox.session
+def installs(session: nox.Session) -> None:
+    """Release a copy; install the built files of all packages in every order that could matter."""
+    folder = Path(session.create_tmp()).resolve() / "dist"
+    session.install("twine", *TEST_TOOLS)
+    build(session, folder, *PACKAGES)
+    session.run("pytest", "tests/test_release.py")
+    session.run("python", "tools/install_orders.py", str(folder))
+
+
+@nox.session(python=INTERPRETERS[0])
+def minimums(session: nox.Session) -> None:
+    """Run the packages' tests with the lowest versions they support, on the oldest interpreter."""
+    session.install("packaging", "tomli")
+    lines = session.run("python", "tools/minimums.py", silent=True) or ""
+    constraints = Path(session.create_tmp()).resolve() / "constraints.txt"
+    constraints.write_text(lines)
+    for name in PACKAGES:
+        folder = str(ROOT / "packages" / name)
+        session.install("--constraint", str(constraints), "--editable", folder, *extras(name))
+    session.install("--constraint", str(constraints), "pytest-timeout", "hypothesis", "trustme")
+    session.run("python", "-m", "pip", "check")
+    session.run("pytest", *(session.posargs or ["packages"]))
 
 
 @nox.session
@@ -208,6 +236,13 @@ def benchmarks(session: nox.Session) -> None:
         session.run("python", "-m", "pip", "install", "-q", peer, success_codes=[0, 1])
     session.run("python", "-m", "pytest", "-q", "benchmarks/tests")
     session.run("python", "-m", "benchmarks.run", *session.posargs)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Prepare the release of a package: -- PACKAGE; nothing is committed, tagged or sent."""
+    session.install("build", "packaging", "towncrier", "twine")
+    session.run("python", "tools/release.py", *session.posargs)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,10 @@ ENTRIES = (
     _ours(
         "executor", frozenset({"echo", "mix"}) | CPU, needs="netserve.core:ForwardedHandler",
     ),
-    _ours("multiplexing", TCP | CPU | UDP, needs="netserve.concurrency:MultiplexingMixIn"),
+    _ours(
+        "multiplexing", TCP | CPU | UDP | {"resp"},
+        needs="netserve.concurrency:MultiplexingMixIn",
+    ),
     _ours(
         "prefork-threadpool", TCP | CPU | UDP | APPLICATIONS, most=50,
         needs="netserve.concurrency:PreforkMixIn",

@@ -49,6 +49,7 @@ PACKAGES = [
     "transports",
     "concurrency",
     "handlers",
+    "testing",
     "socketserver",
     "servers",
     "metrics",

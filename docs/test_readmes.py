@@ -16,6 +16,7 @@ PRINTED = {
     "packages/transports/README.md": "b'HELLO'\n",
     "packages/concurrency/README.md": "200\n",
     "packages/handlers/README.md": "b'HELLO\\n'\n",
+    "packages/testing/README.md": "b'HELLO\\n'\n",
     "packages/netserve/README.md": "b'HELLO\\n'\n",
 }
 

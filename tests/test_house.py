@@ -24,6 +24,7 @@ LEAVES = {
     "transports": ["transports"],
     "concurrency": ["concurrency"],
     "handlers": ["handlers"],
+    "testing": ["testing"],
     "netserve": ["cli", "metrics", "servers", "socketserver"],
 }
 MODULES = [f"netserve.{leaf}" for leaves in LEAVES.values() for leaf in leaves]
@@ -36,7 +37,11 @@ MAY_IMPORT = {
     "netserve.transports": {"netserve.core"},
     "netserve.concurrency": {"netserve.core"},
     "netserve.handlers": {"netserve.core"},
+    "netserve.testing": {"netserve.core"},
 }
+
+# What each requires besides its siblings.
+REQUIRES = {"netserve": {"click"}, "testing": {"pytest", "typing-extensions"}}
 
 
 def folder_of(module: str) -> Path:
@@ -126,11 +131,11 @@ def test_importing_a_package_loads_no_other_but_core(module: str) -> None:
 
 @pytest.mark.parametrize("package", LEAVES)
 def test_requirements_are_siblings_and_few_others(package: str) -> None:
-    """The four packages need typing-extensions; the command needs click as well."""
+    """Most need typing-extensions alone; the command needs click, the plugin pytest."""
     requirements = project(package)["dependencies"]
     names = {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
     others = {name for name in names if not name.startswith("netserve")}
-    assert others == ({"click"} if package == "netserve" else {"typing-extensions"})
+    assert others == REQUIRES.get(package, {"typing-extensions"})
     assert project(package).get("optional-dependencies", {}).keys() == EXTRAS.get(package, set())
 
 
@@ -147,7 +152,8 @@ def test_siblings_are_required_in_capped_ranges(package: str) -> None:
             assert limit == (lowest[0], lowest[1] + 1), requirement
             assert tuple(map(int, project(sibling)["version"].split(".")[:2])) == lowest
             required.add(f"netserve.{sibling}")
-    expected = MAY_IMPORT.get(f"netserve.{package}", set(MAY_IMPORT))
+    # Who runs a server needs nothing to test one.
+    expected = MAY_IMPORT.get(f"netserve.{package}", set(MAY_IMPORT) - {"netserve.testing"})
     assert required == expected
 
 

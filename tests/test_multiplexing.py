@@ -615,14 +615,21 @@ def test_a_drain_of_the_backlog(start: Start, handler: type[Words]) -> None:
             assert client.rest() == b"HELLO\n"
 
 
-def test_a_drain_forces_who_does_not_read(start: Start) -> None:
-    """When the grace is over."""
-    server = start()
+@pytest.mark.parametrize("kind", [Server, UnixServer])
+def test_a_drain_forces_who_does_not_read(
+    start: Start, kind: Any, short_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the grace is over; each is told once, and none is abandoned."""
+    address = str(short_folder / "path") if kind is UnixServer else HOME
+    caplog.set_level(logging.DEBUG, "netserve.server")
+    server = start(kind=kind, address=address)
     with Client(server.server_address) as client:
         client.send(b"big 20000000\n")
         until(lambda: [each for each in server.current_loop._connections.values() if each.unsent])
         result = server.stop(0.1)
         assert (result.drained, result.forced) == (0, 1)
+    (record,) = caplog.records
+    assert "was cut off when the grace was over" in record.getMessage()
 
 
 def test_shutdown_ends_open_connections(

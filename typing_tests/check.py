@@ -41,6 +41,7 @@ MODULES = [
         "transports",
         "concurrency",
         "handlers",
+        "testing",
         "socketserver",
         "servers",
         "metrics",

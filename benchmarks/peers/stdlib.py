@@ -3,7 +3,7 @@
 import http.server
 import socketserver
 
-from benchmarks.application import WebHandler, answer_dns, serve_redis
+from benchmarks.application import Values, WebHandler, answer_dns, serve_redis
 from benchmarks.service import (
     BACKLOG,
     MAX_LINE,
@@ -48,7 +48,7 @@ class Redis(socketserver.StreamRequestHandler):
     """A small Redis."""
 
     disable_nagle_algorithm = True
-    values: dict[bytes, bytes] = {}  # noqa: RUF012 shared by all connections
+    values = Values()  # shared by all connections
 
     def handle(self) -> None:
         """Answer commands until the client closes."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import netserve.concurrency
 import netserve.handlers
-from benchmarks.application import WebHandler, answer_dns, serve_redis
+from benchmarks.application import RedisHandler, Values, WebHandler, answer_dns, serve_redis
 from benchmarks.service import (
     BACKLOG,
     MAX_LINE,
@@ -73,7 +73,7 @@ class Redis(StreamRequestHandler):
     """A small Redis."""
 
     disable_nagle_algorithm = True
-    values: dict[bytes, bytes] = {}  # noqa: RUF012 shared by all connections
+    values = Values()  # shared by all connections
 
     def handle(self) -> None:
         """Answer commands until the client closes."""
@@ -173,7 +173,10 @@ if hasattr(netserve.handlers, "MessageRequestHandler"):
             """Return it in upper case, after blocking when it is marked."""
             return answer(message)
 
-    MESSAGES = {"echo": Message, "once": OneMessage, "mix": MixedMessage, "udp": Message}
+    MESSAGES = {
+        "echo": Message, "once": OneMessage, "mix": MixedMessage, "udp": Message,
+        "resp": RedisHandler,
+    }  # fmt: skip
 
     class SentHeavyMessage(MessageRequestHandler):  # type: ignore[misc] # Any, as above
         """Answers lines after some work, where an executor says."""
@@ -267,7 +270,10 @@ def build(variant: str, service: str) -> tuple[Any, Any]:
         transport = UDPServer
     bases = (transport,) if mixin is object else (mixin, transport)
     return type(
-        "Server", bases, {"request_queue_size": BACKLOG, "max_connections": None}
+        "Server",
+        bases,
+        # The handler of messages looks for the values of a Redis on its server.
+        {"request_queue_size": BACKLOG, "max_connections": None, "values": Values()},
     ), handlers[service]
 
 

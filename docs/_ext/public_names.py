@@ -29,6 +29,7 @@ PACKAGES = [
     "netserve.transports",
     "netserve.concurrency",
     "netserve.handlers",
+    "netserve.testing",
     "netserve.socketserver",
     "netserve.servers",
     "netserve.metrics",
@@ -63,6 +64,8 @@ def collect() -> tuple[dict[str, str], set[str]]:
                     public.setdefault(attribute, f"{name}.{attribute}")
                 elif isinstance(value, _TYPE_VARIABLES):
                     unnamed.add(f"{module.__name__}.{attribute}")
+    # An overload's signature is shown as it stands in the source, with bare names.
+    unnamed |= {name.rpartition(".")[2] for name in unnamed} - public.keys()
     return public, unnamed
 
 

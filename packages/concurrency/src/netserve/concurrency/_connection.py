@@ -173,7 +173,8 @@ class Connection:
 
     def attend(self, events: int) -> None:
         """Do whatever *events* and the stage allow; raises as :meth:`ready` does."""
-        if events & WRITE and self.unsent:
+        # Also when the connection is shut in both directions, which sending finds out.
+        if events & ~READ and self.unsent:
             self._write()
         if events & ~WRITE:
             if self.stage is _OPEN:

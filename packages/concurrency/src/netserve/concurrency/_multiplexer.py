@@ -64,6 +64,9 @@ _POOLED: Final = 1.0  # seconds for which the pool is in use after a slow handle
 
 _STALE: Final = 1000  # timers of closed connections that may be kept
 
+# What ends a connection on which nothing can be sent any more.
+_CUT_OFF: Final = frozenset({Outcome.DISCONNECTED, Outcome.FORCED})
+
 _OPEN: Final = Stage.OPEN
 _ENDING: Final = (Stage.CLOSING, Stage.LINGERING)
 
@@ -448,7 +451,7 @@ class Multiplexer(Loop):
         if entry.outcome is None:
             # Otherwise a deadline has passed before, and may be why it raised.
             entry.outcome = outcome
-        if outcome is Outcome.DISCONNECTED:
+        if outcome in _CUT_OFF:
             connection.cut()
         else:
             connection.fail()
