@@ -417,7 +417,7 @@ class PreforkMixIn(ServerMixIn):
         vars(self).pop("_lead", None)
         if isinstance(self, BaseServer):
             vars(self)["_ns_ledger"] = ledger
-            self.requests_per_wait = min(self.requests_per_wait, _AT_ONCE)
+            vars(self)["requests_per_wait"] = min(self.requests_per_wait, _AT_ONCE)
             # What was asked of the server before it forked was meant for its own process.
             self._ns_stop_requested = False
             self._ns_drain = None
@@ -493,7 +493,8 @@ class PreforkMixIn(ServerMixIn):
         else:
             self._ns_count(accepts=False)
             # What waits there is for those that stay.
-            self.drains_backlog = self.drains_backlog and order is not Order.MAKE_WAY
+            if order is Order.MAKE_WAY:
+                vars(self)["drains_backlog"] = False
             self._ns_wind_down(seconds)
 
     @needs_no_interval
