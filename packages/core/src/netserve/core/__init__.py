@@ -7,6 +7,7 @@ mix-ins, and the types of requests and addresses.
 
 from netserve.core._admission import Admission, Overload, admit, admit_peer, peer_key
 from netserve.core._background import Running
+from netserve.core._batches import AnswerQueue, RequestBatch
 from netserve.core._deadlines import Deadline, Deadlines
 from netserve.core._drain import StopResult
 from netserve.core._errors import (
@@ -50,6 +51,7 @@ from netserve.core._types import (
     InetAddress,
     RequestT,
     StreamRequest,
+    TruncatedDatagram,
     UnixAddress,
     UnixPath,
 )
@@ -59,6 +61,7 @@ __all__ = [
     "TRANSITIONS",
     "AddressT",
     "Admission",
+    "AnswerQueue",
     "BaseServer",
     "DatagramRequest",
     "Deadline",
@@ -90,6 +93,7 @@ __all__ = [
     "PeerError",
     "Place",
     "RefusedError",
+    "RequestBatch",
     "RequestHooks",
     "RequestT",
     "Running",
@@ -99,6 +103,7 @@ __all__ = [
     "Stats",
     "StopResult",
     "StreamRequest",
+    "TruncatedDatagram",
     "TruncatedError",
     "UnixAddress",
     "UnixPath",
