@@ -1,5 +1,6 @@
 """Tests of datagrams in batches: the server's part, and netserve.transports._batch."""
 
+import collections
 import logging
 import socket
 import sys
@@ -329,6 +330,23 @@ def test_what_is_handed_over_may_be_refused_or_fail(server, client, caplog):
     assert (server.stats().refused, server.stats().failed) == (2, 1)
     assert server.stats().active == 0
     assert Outcome.REFUSED in server.requests_in_progress.ends()
+
+
+def test_a_request_that_was_taken_over_a_moment_ago_is_not_run(batch, server):
+    """Between the look and the step."""
+
+    class Robbed(collections.deque):
+        def popleft(self):
+            self.clear()
+            return super().popleft()
+
+    works = []
+    batch.hand_over(works.append)
+    batch._waiting = Robbed([None])
+    assert batch.run_next() is False
+    for work in works:
+        work()
+    batch.end()
 
 
 def test_a_server_without_that_call_sends_no_answers_together(server):

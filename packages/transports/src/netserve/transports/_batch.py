@@ -98,9 +98,12 @@ class Batch:
 
     def run_next(self) -> bool:
         """Run the next request; false when there is none left."""
+        if not self._waiting:
+            return False
         try:
             request, address = self._waiting.popleft()
         except IndexError:
+            # Another thread has taken it over in between.
             return False
         server = self._server
         try:
