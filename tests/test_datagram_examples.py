@@ -24,16 +24,22 @@ class Example:
     """A program in ``examples`` that serves on a port of its own."""
 
     def __init__(self, name: str, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", "-W", "error", EXAMPLES / name, "--port", "0", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        address = self.process.stdout.readline()
-        said = re.fullmatch(r"serving on 127\.0\.0\.1:(\d+).* until Ctrl-C\n", address)
-        assert said, address + self.process.communicate()[1]
+        # The port that UDP has chosen may be another's over TCP.
+        for _ in range(20):
+            self.process = subprocess.Popen(
+                [sys.executable, "-u", "-W", "error", EXAMPLES / name, "--port", "0", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert self.process.stdout is not None
+            address = self.process.stdout.readline()
+            said = re.fullmatch(r"serving on 127\.0\.0\.1:(\d+).* until Ctrl-C\n", address)
+            if said:
+                break
+            errors = self.process.communicate()[1]
+            assert "Address already in use" in errors, address + errors
+        assert said
         self.port = said[1]
 
     def stop(self) -> str:
