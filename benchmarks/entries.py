@@ -109,6 +109,8 @@ ENTRIES = (
     _ours("uvloop", TCP | UDP, needs="uvloop"),
     _peer("asyncio_family", "asyncio-streams", TCP),
     _peer("asyncio_family", "asyncio-protocol", TCP | UDP),
+    # What becomes of ordinary blocking code in a coroutine.
+    _peer("asyncio_family", "asyncio-blocking", frozenset({"mix"})),
     _peer("asyncio_family", "uvloop-streams", TCP, "uvloop"),
     _peer("asyncio_family", "uvloop-protocol", TCP | UDP, "uvloop"),
     _peer("gevent_server", "gevent", TCP | UDP, "gevent"),

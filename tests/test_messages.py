@@ -126,7 +126,7 @@ VOLLEYS = {
     "two-answers": Volley([b"twice"], [b"FIRST", b"TWICE"]),
     "closed": Volley([b"quit", b"one"], [b"ONE", b"QUIT"]),
     "failing": Volley([b"fail", b"one"], [b"ONE"], words="RuntimeError: of the handler"),
-    "unnamed": Volley([b"one"], [], words="UnnamedPeerError: ", named=False),
+    "unnamed": Volley([b"one"], [], words="has no address to answer to", named=False),
     "unnamed-no-answer": Volley([b"nothing"], [], named=False),
 }
 

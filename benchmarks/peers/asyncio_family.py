@@ -58,6 +58,18 @@ async def mix(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Non
         writer.close()
 
 
+async def mix_blocking(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer lines as the handlers of threads do, so that what blocks holds up everybody."""
+    try:
+        while (line := await reader.readline()).endswith(b"\n"):
+            writer.write(answer(line))
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+
+
 class Echo(asyncio.Protocol):
     """Answers lines until the client closes."""
 
@@ -151,9 +163,10 @@ async def serve(variant: str, service: str, watch: StopWatch) -> None:
         await stop.wait()
         transport.close()
         return
-    if variant == "streams":
+    if variant != "protocol":
+        handler = mix_blocking if variant == "blocking" else STREAMS[service]
         server = await asyncio.start_server(
-            STREAMS[service], "127.0.0.1", 0, limit=MAX_LINE, backlog=BACKLOG
+            handler, "127.0.0.1", 0, limit=MAX_LINE, backlog=BACKLOG
         )
     else:
         server = await loop.create_server(PROTOCOLS[service], "127.0.0.1", 0, backlog=BACKLOG)
@@ -165,7 +178,8 @@ async def serve(variant: str, service: str, watch: StopWatch) -> None:
 def main() -> None:
     """Choose the loop, and run it."""
     variant, service = arguments(
-        *(f"{loop}-{kind}" for loop in ("asyncio", "uvloop") for kind in ("streams", "protocol"))
+        *(f"{loop}-{kind}" for loop in ("asyncio", "uvloop") for kind in ("streams", "protocol")),
+        "asyncio-blocking",
     )
     name, kind = variant.split("-")
     factory: Any = asyncio.new_event_loop

@@ -436,3 +436,44 @@ def test_an_address_that_is_learnt_here_is_told_to_nobody():
     entry.read_address()
     assert entry.address == ("192.0.2.2", 2)
     ledger.end(entry)
+
+
+# --- batches ---
+
+
+def test_a_batch_is_as_many_requests_as_it_counts():
+    """In progress, accepted and ended."""
+    ledger = Ledger()
+    batch = ledger.begin(["one", "two", "three"], "peer", 3)
+    assert (ledger.active, ledger.counts()["active"], ledger.counts()["accepted"]) == (3, 3, 3)
+    assert ledger.begin("next", "peer").number == 4
+    assert ledger.end(batch)
+    assert (ledger.active, ledger.counts()["completed"]) == (1, 3)
+
+
+def test_a_request_that_is_split_off_is_in_progress_by_itself():
+    """It ends with its own outcome, and the batch with the rest, whichever is first."""
+    ledger = Ledger()
+    batch = ledger.begin(["one", "two"], "peer", 2)
+    alone = ledger.split(batch, "two", "other")
+    assert ledger.find("two") is alone
+    assert (alone.address, alone.since) == ("other", batch.since)
+    assert ledger.active == 2
+    last = ledger.split(batch, "one", "peer")
+    assert ledger.active == 2
+    ledger.end(batch)
+    assert (ledger.active, ledger.counts()["active"]) == (2, 2)
+    ledger.end(alone, Outcome.FAILED)
+    ledger.end(last)
+    counts = ledger.counts()
+    assert (ledger.active, counts["failed"], counts["completed"]) == (0, 1, 1)
+
+
+def test_a_batch_is_forced_with_all_that_is_left_of_it():
+    """And so is what is split off afterwards."""
+    ledger = Ledger()
+    batch = ledger.begin(["one", "two"], "peer", 2)
+    assert ledger.force() == [batch]
+    ledger.end(ledger.split(batch, "two", "peer"))
+    ledger.end(batch)
+    assert ledger.counts()["forced"] == 2

@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from netserve.core import AnswerQueue, PeerError, UnnamedPeerError
 from netserve.handlers import DatagramRequestHandler
 
 
@@ -36,11 +37,53 @@ def test_the_answer_is_one_datagram(pair):
     assert client.recv(100) == b"LINE ONE\nLINE TWO"
 
 
-def test_an_answer_is_sent_although_it_is_empty(pair):
-    """A handle that writes nothing sends an empty datagram."""
+def test_no_answer_is_sent_when_nothing_was_written(pair):
+    """The next datagram that the client gets is the answer to another."""
     server, client = pair
     DatagramRequestHandler((b"data", server), client.getsockname(), None)
-    assert client.recv(100) == b""
+    server.sendto(b"next", client.getsockname())
+    assert client.recv(100) == b"next"
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_an_answer_to_a_client_without_an_address_is_an_error(pair, name):
+    """One that says so; without an answer there is none."""
+    server, _ = pair
+
+    class Answering(DatagramRequestHandler):
+        def handle(self):
+            self.wfile.write(self.packet)
+
+    with pytest.raises(UnnamedPeerError, match="no address") as raised:
+        Answering((b"data", server), name, None)
+    assert isinstance(raised.value, PeerError)
+    Answering((b"", server), name, None)
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_server_may_send_the_answer_with_others(pair, takes):
+    """It is asked, and if it doesn't the handler sends it, after those that are queued."""
+    server, client = pair
+    calls = []
+
+    class Queue:
+        def queue_answer(self, *arguments):
+            calls.append(arguments)
+            return takes
+
+        def send_answers(self):
+            calls.append("send")
+
+    class Answering(DatagramRequestHandler):
+        def handle(self):
+            self.wfile.write(self.packet.upper())
+
+    assert isinstance(Queue(), AnswerQueue)
+    request = (b"data", server)
+    Answering(request, client.getsockname(), Queue())
+    assert calls == [(request, b"DATA", client.getsockname())] + ["send"] * (not takes)
+    server.sendto(b"next", client.getsockname())
+    assert client.recv(100) == (b"next" if takes else b"DATA")
 
 
 def test_the_answer_is_sent_although_handle_raised(pair):
@@ -78,4 +121,4 @@ def test_a_client_that_has_left_is_one_debug_record(short_folder, caplog, unlink
     (record,) = caplog.records
     assert record.levelno == logging.DEBUG
     assert record.exc_info is None
-    assert "left before its answer came" in record.getMessage()
+    assert "has left" in record.getMessage()

@@ -10,7 +10,7 @@ import socketserver as theirs
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -63,7 +63,38 @@ def test_handlers_are_those_of_the_handlers_package() -> None:
     """A handler written for one module is a handler of the other."""
     assert ours.BaseRequestHandler is handlers.BaseRequestHandler
     assert ours.StreamRequestHandler is handlers.StreamRequestHandler
-    assert ours.DatagramRequestHandler is handlers.DatagramRequestHandler
+    assert issubclass(ours.DatagramRequestHandler, handlers.DatagramRequestHandler)
+
+
+@contextlib.contextmanager
+def _datagrams(handler: type[Any]) -> Iterator[tuple[ours.UDPServer, socket.socket]]:
+    """The module's server on all addresses, and a client that talks to it."""
+    with (
+        ours.UDPServer(("", 0), handler) as server,
+        socket.socket(type=socket.SOCK_DGRAM) as client,
+    ):
+        client.settimeout(20)
+        client.connect(("127.0.0.1", server.server_address[1]))
+        yield server, client
+
+
+def test_an_empty_answer_is_sent_as_in_cpython() -> None:
+    """A handler that writes nothing sends an empty datagram."""
+    with _datagrams(ours.DatagramRequestHandler) as (server, client):
+        client.send(b"data")
+        server.handle_request()
+        assert client.recv(100) == b""
+
+
+def test_a_datagram_is_cut_at_8192_bytes_as_in_cpython() -> None:
+    """Without a word, and the request is a plain pair with the server's own socket."""
+    seen: list[Any] = []
+    with _datagrams(lambda request, *_: seen.append(request)) as (server, client):  # type: ignore[arg-type]  # a function does
+        client.send(b"x" * 9000)
+        server.handle_request()
+        assert seen == [(b"x" * 8192, server.socket)]
+        assert type(seen[0]) is tuple
+        assert seen[0][1] is server.socket
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -1,5 +1,6 @@
 """Tests of netserve.transports._datagram."""
 
+import logging
 import os
 import socket
 import threading
@@ -7,8 +8,8 @@ import time
 
 import pytest
 
-from netserve.core import State
-from netserve.transports import DatagramServer, UDPServer
+from netserve.core import State, TruncatedDatagram
+from netserve.transports import DatagramServer, UDPServer, _datagram
 
 LOCAL = ("127.0.0.1", 0)
 PATIENCE = 20
@@ -57,16 +58,54 @@ def test_an_empty_datagram_is_a_request(server, client):
     assert client.recv(100) == b""
 
 
-@pytest.mark.parametrize(("size", "read"), [(8192, 8192), (8193, 8192)])
-def test_a_datagram_is_cut_at_max_packet_size(server, client, size, read):
-    """By default 8192 bytes are read."""
-    client.send(b"x" * size)
-    (data, _), _ = server.get_request()
-    assert len(data) == read
+def test_the_longest_datagram_of_udp_is_read_whole(server, client):
+    """By default none is too long."""
+    client.send(b"x" * 65507)
+    request, _ = server.get_request()
+    assert len(request[0]) == 65507
+    assert type(request) is tuple
 
 
-def test_max_packet_size_may_be_chosen(client, server):
-    """A subclass or an instance chooses another size."""
+def test_a_datagram_of_max_packet_size_is_whole(server, client):
+    """Only a longer one isn't."""
+    server.max_packet_size = 3
+    client.send(b"abc")
+    server.handle_request()
+    assert client.recv(100) == b"ABC"
+
+
+def test_a_longer_datagram_is_refused_with_one_record(server, client, caplog):
+    """It isn't handled as if it were whole."""
+    caplog.set_level(logging.INFO, "netserve.server")
+    server.RequestHandlerClass = pytest.fail
+    server.max_packet_size = 3
+    client.send(b"abcdef")
+    server.handle_request()
+    (record,) = caplog.records
+    assert (record.levelno, record.exc_info) == (logging.INFO, None)
+    assert "longer than max_packet_size, 3 bytes" in record.getMessage()
+    assert record.peer == client.getsockname()
+    assert server.stats().refused == 1
+
+
+@pytest.mark.skipif(not hasattr(socket.socket, "recvmsg"), reason="needs recvmsg")
+def test_a_longer_datagram_is_of_a_class_of_its_own(server, client):
+    """So that a hook or a handler can tell it from a whole one."""
+    seen = []
+    server.max_packet_size = 3
+    server.verify_truncated = lambda request, address: seen.append((request, address)) or True
+    server.verify_request = lambda request, address: seen.append((request, address)) or True
+    server.RequestHandlerClass = lambda request, *_: seen.append(request)
+    client.send(b"abcdef")
+    server.handle_request()
+    request = TruncatedDatagram((b"abc", server.socket))
+    assert seen == [(request, client.getsockname())] * 2 + [request]
+    assert {type(each) for each in (seen[0][0], seen[1][0], seen[2])} == {TruncatedDatagram}
+
+
+def test_without_recvmsg_a_datagram_is_cut(server, client, monkeypatch):
+    """Where the system has no way to tell."""
+    monkeypatch.setattr(_datagram, "_HAS_RECVMSG", False)
     server.max_packet_size = 3
     client.send(b"abcdef")
     server.handle_request()

@@ -50,6 +50,7 @@ from netserve.core import (
     Loop,
     MessageHandler,
     Outcome,
+    RequestBatch,
     log,
     report_error,
 )
@@ -129,6 +130,7 @@ class Multiplexer(Loop):
         self._idle = False
         self._serial = 0
         self._current: Connection | None = None
+        self._batch: RequestBatch | None = None
         self._deposed = False
         self._returning = False
         self._pooled_until = 0.0
@@ -272,6 +274,26 @@ class Multiplexer(Loop):
             work()
         finally:
             self._serial += 1
+            if self._deposed:
+                self._await_return()
+
+    def run_batch(self, batch: RequestBatch) -> None:
+        """Run the requests of *batch*, which may block, here or in the pool."""
+        self._start_monitor()
+        if self._pool is not None and self._pooled_until and self.pooled:
+            batch.hand_over(self.call)
+            return
+        batch.collect()
+        self._batch = batch
+        self._serial += 1
+        try:
+            while batch.run_next():
+                # Each has its own time before it is seen to block.
+                self._serial += 2
+            batch.send_answers()
+        finally:
+            self._serial += 1
+            self._batch = None
             if self._deposed:
                 self._await_return()
 
@@ -707,6 +729,11 @@ class Multiplexer(Loop):
 
     def _stand_in(self) -> None:
         """Lead until the leader is back."""
+        self._pooled_until = time.monotonic() + _POOLED
+        batch = self._batch
+        if batch is not None:
+            # What waits behind the request that blocks need not.
+            batch.hand_over(self.call)
         while not self._returning and not self._ended:
             self._server.prepare_wait()
             self._pooled_until = time.monotonic() + _POOLED

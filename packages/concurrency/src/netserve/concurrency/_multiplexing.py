@@ -24,6 +24,7 @@ from netserve.core import (
     Ledger,
     Loop,
     MessageHandler,
+    RequestBatch,
     RequestHooks,
     ServerMixIn,
     run_request,
@@ -219,6 +220,12 @@ class MultiplexingMixIn(ServerMixIn):
             loop.add_datagram(cast("ForwardedHandler", handler), entry)
         else:
             loop.call(partial(run_request, self, request, client_address))
+
+    def process_batch(self, batch: RequestBatch) -> None:
+        """Handle the datagrams of *batch* here, until one blocks; then in the pool."""
+        loop = cast("BaseServer[Any, Any]", self).current_loop
+        assert isinstance(loop, Multiplexer)
+        loop.run_batch(batch)
 
     def finish_request(
         self: MultiplexingHooks[HookRequestT, HookAddressT],

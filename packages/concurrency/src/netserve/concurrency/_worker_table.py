@@ -201,9 +201,11 @@ class WorkerLedger(Ledger):
         self.accepts = False
         """Whether its worker takes requests."""
 
-    def begin(self, request: object, address: object, *, opening: bool = False) -> Entry:
+    def begin(
+        self, request: object, address: object, count: int = 1, *, opening: bool = False
+    ) -> Entry:
         """As everywhere."""
-        entry = super().begin(request, address, opening=opening)
+        entry = super().begin(request, address, count, opening=opening)
         self.publish()
         return entry
 

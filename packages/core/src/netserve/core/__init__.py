@@ -7,6 +7,7 @@ mix-ins, and the types of requests and addresses.
 
 from netserve.core._admission import Admission, Overload, admit, admit_peer, peer_key
 from netserve.core._background import Running
+from netserve.core._batches import AnswerQueue, RequestBatch
 from netserve.core._coroutines import (
     AsyncConnection,
     CoroutineHandler,
@@ -56,6 +57,7 @@ from netserve.core._types import (
     InetAddress,
     RequestT,
     StreamRequest,
+    TruncatedDatagram,
     UnixAddress,
     UnixPath,
 )
@@ -65,6 +67,7 @@ __all__ = [
     "TRANSITIONS",
     "AddressT",
     "Admission",
+    "AnswerQueue",
     "AsyncConnection",
     "BaseServer",
     "CoroutineHandler",
@@ -99,6 +102,7 @@ __all__ = [
     "PeerError",
     "Place",
     "RefusedError",
+    "RequestBatch",
     "RequestHooks",
     "RequestT",
     "Running",
@@ -108,6 +112,7 @@ __all__ = [
     "Stats",
     "StopResult",
     "StreamRequest",
+    "TruncatedDatagram",
     "TruncatedError",
     "UnixAddress",
     "UnixPath",

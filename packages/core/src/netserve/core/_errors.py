@@ -117,7 +117,7 @@ class DeadlineError(NetserveError, TimeoutError):
         return f"the {self.deadline.value} deadline of {self.seconds:g} s has passed"
 
 
-class UnnamedPeerError(NetserveError, OSError):
+class UnnamedPeerError(PeerError, OSError):
     """An answer to a datagram whose sender has no address to send it to.
 
     A Unix domain socket has none unless it was bound.

@@ -44,10 +44,11 @@ class Place(Protocol):
 
 
 class Entry:
-    """One request in progress."""
+    """One request in progress; or a batch of them, taken together and handled in turn."""
 
     __slots__ = (
         "address",
+        "count",
         "forced",
         "handle",
         "held",
@@ -62,9 +63,12 @@ class Entry:
         "thread",
     )
 
-    def __init__(self, number: int, request: Any, address: Any) -> None:
+    def __init__(self, number: int, request: Any, address: Any, count: int = 1) -> None:
         self.number: int = number
         """Which request it is, counted from 1."""
+
+        self.count: int = count
+        """How many requests it stands for, which end together; *request* is then their batch."""
 
         self.key: int = id(request)
         """Where the table has it."""
@@ -132,6 +136,7 @@ class Ledger:
         self._changed = threading.Condition(self._lock)
         self._waiting = 0
         self._entries: dict[int, Entry] = {}
+        self._surplus = 0
         self._accepted = 0
         self._ends = dict.fromkeys(Outcome, 0)
         self._peers: Counter[bytes] = Counter()
@@ -147,15 +152,31 @@ class Ledger:
     @property
     def active(self) -> int:
         """How many requests are in progress."""
-        return len(self._entries)
+        return len(self._entries) + self._surplus
 
-    def begin(self, request: object, address: object, *, opening: bool = False) -> Entry:
-        """Enter *request*, which was taken from *address*, and is *opening* before it is run."""
+    def begin(
+        self, request: object, address: object, count: int = 1, *, opening: bool = False
+    ) -> Entry:
+        """Enter *request*, which was taken from *address*, and is *opening* before it is run.
+
+        Or a batch of *count* requests.
+        """
         with self._lock:
-            self._accepted += 1
-            entry = Entry(self._accepted, request, address)
+            entry = Entry(self._accepted + 1, request, address, count)
             entry.opening = opening
+            self._accepted += count
+            self._surplus += count - 1
             self._entries[entry.key] = entry
+        return entry
+
+    def split(self, batch: Entry, request: object, address: object) -> Entry:
+        """Give *request*, of *batch*, an entry of its own."""
+        with self._lock:
+            entry = Entry(batch.number, request, address)
+            entry.since, entry.forced = batch.since, batch.forced
+            batch.count -= 1
+            self._entries[entry.key] = entry
+            self._surplus -= 1
         return entry
 
     def count_peer(self, entry: Entry) -> int:
@@ -184,7 +205,8 @@ class Ledger:
             if self._entries.get(entry.key) is not entry:
                 return False
             entry.outcome = self._verdict(entry, outcome)
-            self._ends[entry.outcome] += 1
+            self._ends[entry.outcome] += entry.count
+            self._surplus -= entry.count - 1
             del self._entries[entry.key]
             if entry.peer is not None:
                 self._peers[entry.peer] -= 1
@@ -281,5 +303,6 @@ class Ledger:
         self.wake = None
         others = [entry for entry in self._entries.values() if entry is not kept]
         self._entries = {kept.key: kept}
+        self._surplus = 0
         kept.held = False
         return others

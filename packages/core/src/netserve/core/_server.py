@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from functools import cached_property
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from typing_extensions import Self
 
@@ -42,6 +42,7 @@ from netserve.core._types import AddressT, RequestT
 
 # The waits of a loop: the longest that each may take, in seconds, or None for any.
 Waits: TypeAlias = Generator[float | None, None, None]
+_Taken = TypeVar("_Taken")
 
 
 class BaseServer(Lifecycle[RequestT, AddressT]):
@@ -172,9 +173,11 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
         Asked before each wait. A mix-in that says no sees to it that a request
         in progress comes to its end, which asks again.
         """
-        return (
-            admit(self._ns_ledger.active, self.max_connections, self.overload) is not Admission.WAIT
-        )
+        limit = self.max_connections
+        # The common case first: this is asked before each wait.
+        if limit is None or self._ns_ledger.active < limit:
+            return True
+        return admit(self._ns_ledger.active, limit, self.overload) is not Admission.WAIT
 
     def get_request(self) -> tuple[RequestT, AddressT]:
         """Take one request; a subclass must define it.
@@ -370,28 +373,36 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
 
     def _handle_request_noblock(self) -> bool:
         """Take one request, which should be there, and process it; false if there was none."""
+        taken = self._ns_get(self.get_request)
+        if taken is None:
+            return False
+        request, client_address = taken
+        entry = self._ns_ledger.begin(request, client_address, opening=self.opens_requests)
+        if self._ns_ledger.draining:
+            self._ns_end_input(entry)
+        self._ns_attempt(request, client_address, entry, self._ns_admit)
+        return True
+
+    def _ns_get(self, get: Callable[[], _Taken]) -> _Taken | None:
+        """What *get* takes, or None if that fails, which is dealt with."""
         try:
-            request, client_address = self.get_request()
+            taken = get()
         except OSError as error:
             # Otherwise the peer has left again, or another process was faster.
             if calls_for_a_pause(error):
                 self._ns_pause(error)
-            return False
+            return None
         except Exception as error:
             log.exception("%r: get_request raised", self, extra={"server": self})
             self._ns_failures += 1
             # One bad client must not hold up the others; this is none.
             if self._ns_failures >= _BROKEN:
                 self._ns_pause(error)
-            return False
+            return None
         self._ns_failures = 0
         if self._ns_backoff.failing:
             self._ns_recover()
-        entry = self._ns_ledger.begin(request, client_address, opening=self.opens_requests)
-        if self._ns_ledger.draining:
-            self._ns_end_input(entry)
-        self._ns_attempt(request, client_address, entry, self._ns_admit)
-        return True
+        return taken
 
     def _ns_admit(self, request: RequestT, client_address: AddressT, entry: Entry) -> bool:
         """Whether *request* may be processed: by the limits, and by ``verify_request``."""

@@ -34,6 +34,17 @@ StreamRequest: TypeAlias = Socket
 DatagramRequest: TypeAlias = tuple[bytes, Socket]
 """The request of a datagram server: the datagram and the socket to answer on."""
 
+
+class TruncatedDatagram(tuple[bytes, Socket]):
+    """The request of a datagram that was longer than the server reads: the part that was read.
+
+    It is a :data:`DatagramRequest` like any other; what tells it from a whole one
+    is its class.
+    """
+
+    __slots__ = ()
+
+
 RequestT = TypeVar("RequestT")
 """The request of a server class: a socket, or a datagram with its socket."""
 

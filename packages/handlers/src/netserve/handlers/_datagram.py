@@ -2,10 +2,10 @@
 
 from io import BytesIO
 from socket import socket as Socket
-from typing import Any
 
-from netserve.core import DatagramRequest, log
+from netserve.core import DatagramRequest
 from netserve.handlers._base import AddressT, BaseRequestHandler, ServerT
+from netserve.handlers._peers import DatagramPeer
 
 
 class DatagramRequestHandler(BaseRequestHandler[DatagramRequest, AddressT, ServerT]):
@@ -19,7 +19,11 @@ class DatagramRequestHandler(BaseRequestHandler[DatagramRequest, AddressT, Serve
     """The datagram."""
 
     socket: Socket
-    """The server's socket, on which the answer leaves."""
+    """The socket on which the answer leaves.
+
+    Its ``getsockname`` tells to which address of this host the datagram came, if
+    the server knows (see ``DatagramServer.answers_from_destination``).
+    """
 
     rfile: BytesIO
     """The datagram, to be read."""
@@ -34,13 +38,15 @@ class DatagramRequestHandler(BaseRequestHandler[DatagramRequest, AddressT, Serve
         self.wfile = BytesIO()
 
     def finish(self) -> None:
-        """Send what was written to :attr:`wfile` as one datagram, an empty one included.
+        """Send what was written to :attr:`wfile`, if anything was, as one datagram.
 
         That the client has left meanwhile is no error, but one DEBUG record.
+        Raises :class:`~netserve.core.UnnamedPeerError` when the client has no
+        address, as a Unix domain socket that isn't bound.
         """
-        address: Any = self.client_address
-        try:
-            self.socket.sendto(self.wfile.getvalue(), address)
-        except (ConnectionError, FileNotFoundError) as error:
-            # Its socket is closed, or its path in the file system gone.
-            log.debug("%r left before its answer came (%s)", address, error)
+        answer = self.wfile.getvalue()
+        if answer:
+            self._ns_answer(answer)
+
+    def _ns_answer(self, answer: bytes) -> None:
+        DatagramPeer(self.request, self.client_address, self.server).transmit_last(answer)

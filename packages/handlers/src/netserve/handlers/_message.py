@@ -50,6 +50,7 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
     """How messages are framed on a stream, in both directions; by default, in lines."""
 
     _peer: StreamPeer
+    _sender: DatagramPeer
     decoder: Decoder
     """What cuts the stream in messages; not there for a datagram."""
 
@@ -82,7 +83,8 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
         is_driven = False
         if isinstance(request, tuple):
             self._encode = _unframed
-            self.transmit = DatagramPeer(request[1], client_address).transmit
+            self._sender = DatagramPeer(request, client_address, server)
+            self.transmit = self._sender.transmit
             is_driven = bool(getattr(server, "forwards_messages", False))
         else:
             # Looked up once, because they are called for each read and message.
@@ -365,12 +367,11 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
 
     def _handle_datagram(self, data: bytes) -> None:
         try:
-            if not self._closing:
-                answer = self.handle_message(data)
-                if answer is not None:
-                    self.send(answer)
+            answer = None if self._closing else self.handle_message(data)
         finally:
             self.flush()
+        if answer is not None:
+            self._sender.transmit_last(answer)
 
 
 _undefined: Final = MessageRequestHandler.process_message

@@ -8,7 +8,7 @@ What the handler's own code raises doesn't pass through here, so that an
 from socket import socket as Socket
 from typing import Any, Final
 
-from netserve.core import UnnamedPeerError, log
+from netserve.core import DatagramRequest, UnnamedPeerError, log
 
 # As much as the system hands over at once for the price of little.
 _READ_SIZE: Final = 65536
@@ -47,23 +47,37 @@ class StreamPeer:
 
 
 class DatagramPeer:
-    """The sender of a datagram, to be answered on *socket*."""
+    """The sender of a datagram, the *request*, to be answered on its socket.
 
-    __slots__ = ("_address", "_socket")
+    A *server* that is a :class:`~netserve.core.AnswerQueue` sends the answers that
+    may wait for others.
+    """
 
-    def __init__(self, socket: Socket, address: Any) -> None:
-        self._socket = socket
+    __slots__ = ("_address", "_request", "_server")
+
+    def __init__(self, request: DatagramRequest, address: Any, server: object) -> None:
+        self._request = request
         self._address = address
+        self._server = server
 
     def transmit(self, data: bytes) -> None:
-        """Send *data* as one datagram, unless the client has left.
+        """Send *data* as one datagram, now, unless the client has left.
 
         Raises :class:`UnnamedPeerError` when the client has no address.
         """
         if self._address is None or self._address == "":
             msg = "the sender of the datagram has no address to answer to; it isn't bound"
             raise UnnamedPeerError(msg)
+        flush = getattr(self._server, "send_answers", None)
+        if flush is not None:
+            flush()
         try:
-            self._socket.sendto(data, self._address)
+            self._request[1].sendto(data, self._address)
         except (ConnectionError, FileNotFoundError) as error:
             log.debug("%r has left: %s", self._address, error)
+
+    def transmit_last(self, data: bytes) -> None:
+        """As :meth:`transmit`, with nothing to do afterwards, so that it may wait for others."""
+        queue = getattr(self._server, "queue_answer", None)
+        if queue is None or not queue(self._request, data, self._address):
+            self.transmit(data)

@@ -17,8 +17,9 @@ import time as _time
 from collections.abc import Callable as _Callable
 from io import BufferedIOBase as BufferedIOBase
 
-from netserve.handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
+from netserve.handlers import BaseRequestHandler, StreamRequestHandler
 from netserve.socketserver._base import BaseServer
+from netserve.socketserver._handlers import DatagramRequestHandler
 from netserve.socketserver._install import install as install
 from netserve.socketserver._install import uninstall as uninstall
 from netserve.socketserver._servers import TCPServer, UDPServer

@@ -36,5 +36,12 @@ class UDPServer(transports.UDPServer, _Base):
     allow_reuse_address = False
     allow_reuse_port = False
     dual_stack: bool | None = None
+    max_packet_size = 8192
+    answers_from_destination = False
 
     _ns_as_cpython = True
+
+    def _ns_receive(self, flags: int) -> tuple[DatagramRequest, InetAddress]:
+        # What exceeds max_packet_size is lost without a word.
+        data, client_address = self.socket.recvfrom(self.max_packet_size, flags)
+        return (data, self.socket), client_address

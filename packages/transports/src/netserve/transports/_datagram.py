@@ -2,12 +2,31 @@
 
 import contextlib
 import socket as _socket
-from typing import Any, Final
+from collections.abc import Generator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
-from netserve.core import AddressT, DatagramRequest, InetAddress
-from netserve.transports._socket_server import SocketServer
+from netserve.core import (
+    AddressT,
+    DatagramRequest,
+    Entry,
+    InetAddress,
+    Loop,
+    RequestBatch,
+    TruncatedDatagram,
+    log,
+)
+from netserve.transports._batch import Answer, Batch
+from netserve.transports._destination import ANCILLARY_SIZE, Destinations, destinations, in_form_of
+from netserve.transports._socket_server import INTERNET, SocketServer
 
-_DONT_WAIT: Final = getattr(_socket, "MSG_DONTWAIT", 0)
+if TYPE_CHECKING:
+    from netserve.transports._mmsg import Mmsg
+
+_DONT_WAIT: Final = int(getattr(_socket, "MSG_DONTWAIT", 0))
+# Windows has it not, and raises an OSError for what is too long.
+_HAS_RECVMSG: Final = hasattr(_socket.socket, "recvmsg")
+_TRUNCATED: Final = int(getattr(_socket, "MSG_TRUNC", 0))
 
 
 class DatagramServer(SocketServer[DatagramRequest, AddressT]):
@@ -15,19 +34,139 @@ class DatagramServer(SocketServer[DatagramRequest, AddressT]):
 
     socket_type: int = _socket.SOCK_DGRAM
 
-    max_packet_size: int = 8192
-    """How many bytes of a datagram are read; what exceeds them is lost."""
+    max_packet_size: int = 65535
+    """How many bytes of a datagram are read (default 65535: no UDP datagram is longer).
+
+    What :meth:`verify_truncated` says happens to a longer one.
+    """
+
+    answers_from_destination: bool = True
+    """Whether an answer leaves from the address to which its datagram came (default: yes).
+
+    It matters on a server that is bound to all addresses of a host with more than
+    one (``""``, ``"0.0.0.0"`` or ``"::"``): its requests then hold a socket that
+    sends from that address, and whose ``getsockname`` tells it. On other servers
+    they hold the server's own, and so they do where the system doesn't tell the
+    address. Looked at in :meth:`server_activate`.
+    """
+
+    _ns_destinations: Destinations | None = None
+    _ns_mmsg: "Mmsg | None" = None
+    _ns_batch: Batch | None = None
+    _ns_batches: bool = False
+    _ns_singles: int = 0
 
     def server_activate(self) -> None:
-        """Do nothing: a bound datagram socket receives already."""
+        """Prepare for :attr:`answers_from_destination`; a bound datagram socket receives."""
+        if self.answers_from_destination:
+            self._ns_destinations = destinations(self.socket)
+
+    def server_close(self) -> None:
+        """Close the server's socket, and those that it answers from."""
+        super().server_close()
+        if self._ns_destinations is not None:
+            self._ns_destinations.close()
 
     def get_request(self) -> tuple[DatagramRequest, AddressT]:
-        """Receive a datagram; returns (data, socket) and the client's address."""
+        """Receive a datagram; returns (data, socket) and the client's address.
+
+        The first is a :class:`~netserve.core.TruncatedDatagram` when the datagram
+        was longer than :attr:`max_packet_size`.
+        """
         # In the loop, another process may have been faster; elsewhere one waits for it.
         flags = 0 if self._ns_loop is None else _DONT_WAIT
-        data, client_address = self.socket.recvfrom(self.max_packet_size, flags)
-        self.requests_in_progress.add_bytes(len(data), 0)
-        return (data, self.socket), client_address
+        request, client_address = self._ns_receive(flags)
+        self.requests_in_progress.add_bytes(len(request[0]), 0)
+        return request, client_address
+
+    def take_requests(self) -> None:
+        """Take the datagrams that wait: many with one system call, where that pays.
+
+        It pays when more than one waits, which is tried now and then. They are
+        then a batch for :meth:`process_batch`, unless a subclass has hooks of
+        its own that are left out there.
+        """
+        if self._ns_stop_requested:
+            return
+        if not self._ns_batches or self.access_log:
+            super().take_requests()
+            return
+        self._ns_singles += 1
+        if self._ns_singles < _TRY_MANY:
+            taken = self._ns_get(self.get_request)
+            requests = None if taken is None else [taken]
+        else:
+            requests = self._ns_get(self._ns_receive_many)
+            if not requests or len(requests) == 1:
+                self._ns_singles = 0
+        if requests:
+            outer = self._ns_batch
+            # Elsewhere a datagram may have to wait until its receiver has room for it.
+            collects = self.address_family in INTERNET
+            self._ns_batch = batch = Batch(self, requests, collects=collects)
+            try:
+                self.process_batch(batch)
+            finally:
+                self._ns_batch = outer
+                batch.end()
+
+    def process_batch(self, batch: RequestBatch) -> None:
+        """Run the requests of *batch* here and now.
+
+        Called instead of :meth:`process_request` for each. A mix-in that overrides
+        that one overrides this too, or gets no batches.
+        """
+        self._ns_handles_in_loop = True
+        try:
+            while batch.run_next():
+                pass
+        finally:
+            self._ns_handles_in_loop = False
+
+    def queue_answer(
+        self, request: DatagramRequest, answer: bytes, client_address: AddressT
+    ) -> bool:
+        """Send *answer* with others when the handlers of the batch have returned.
+
+        Returns false, and does nothing, when there is no batch whose answers are
+        collected in the calling thread; then the handler has to send it.
+        """
+        batch = self._ns_batch
+        return batch is not None and batch.keep(request, answer, client_address)
+
+    def send_answers(self) -> None:
+        """Send now what was queued with :meth:`queue_answer`."""
+        if self._ns_batch is not None:
+            self._ns_batch.send_answers()
+
+    def send_together(self, answers: list[Answer]) -> int:
+        """Send *answers* with one system call; returns how many were sent before one failed."""
+        if self._ns_mmsg is None:
+            return 0
+        return self._ns_mmsg.send(
+            self.socket.fileno(),
+            [
+                (answer, address, getattr(request[1], "ancillary", _NOTHING))
+                for request, answer, address in answers
+            ],
+        )
+
+    def verify_truncated(self, request: TruncatedDatagram, client_address: AddressT) -> bool:
+        """Whether to process a datagram of which a part is lost; the default says no.
+
+        It was longer than :attr:`max_packet_size`; *request* has what was read of
+        it. The default is one INFO record on ``netserve.server``. The datagram
+        counts as refused then, and isn't answered. When an override says yes,
+        :meth:`verify_request` is asked next.
+        """
+        log.info(
+            "%r: a datagram from %s was refused: it is longer than max_packet_size, %d bytes",
+            self,
+            client_address,
+            self.max_packet_size,
+            extra={"server": self, "peer": client_address},
+        )
+        return False
 
     def refuse_request(self, request: DatagramRequest, client_address: AddressT) -> None:
         """Send :attr:`farewell`, if there is one, as far as that is possible at once."""
@@ -71,9 +210,105 @@ class DatagramServer(SocketServer[DatagramRequest, AddressT]):
     # A handler that answers relies on it.
     _ns_blocks_while_serving = True
 
+    def _ns_receive(self, flags: int) -> tuple[DatagramRequest, AddressT]:
+        if not _HAS_RECVMSG:
+            data, client_address = self.socket.recvfrom(self.max_packet_size, flags)
+            return (data, self.socket), client_address
+        told = self._ns_destinations
+        data, ancillary, status, client_address = self.socket.recvmsg(
+            self.max_packet_size, 0 if told is None else ANCILLARY_SIZE, flags
+        )
+        answers = self.socket if told is None else told.find(ancillary)
+        if status & _TRUNCATED:
+            return TruncatedDatagram((data, answers)), client_address
+        return (data, answers), client_address
+
+    @contextlib.contextmanager
+    def _ns_serving(self) -> Generator[Loop]:
+        self._ns_batches = self._ns_takes_batches()
+        with super()._ns_serving() as loop:
+            yield loop
+
+    def _ns_takes_batches(self) -> bool:
+        """Whether a batch leaves nothing out that this server does for each request."""
+        if not vars(self).keys().isdisjoint(_LEFT_OUT) or self.overload == "refuse":
+            return False
+        if getattr(self, "forwards_messages", False):
+            # Other processes handle them, each by itself.
+            return False
+        return self.max_connections_per_peer is None and all(
+            _is_left_out_rightly(type(self), name) for name in _LEFT_OUT
+        )
+
+    def _ns_receive_many(self) -> list[tuple[DatagramRequest, AddressT]] | None:
+        told = self._ns_destinations
+        mmsg = self._ns_mmsg
+        if mmsg is None or mmsg.size != self.max_packet_size:
+            # Not before it is wanted: ctypes is large.
+            from netserve.transports._mmsg import Mmsg
+
+            try:
+                mmsg = Mmsg(
+                    self.address_family,
+                    self.max_packet_size,
+                    told=told is not None,
+                    reported=partial(in_form_of, self.socket),
+                )
+            except NotImplementedError:
+                self._ns_batches = False
+                return None
+            self._ns_mmsg = mmsg
+        limit = self.max_connections
+        most = mmsg.most if limit is None else limit - self.requests_in_progress.active
+        own = self.socket
+        requests: list[tuple[DatagramRequest, AddressT]] = []
+        for data, address, ancillary, truncated in mmsg.receive(own.fileno(), most):
+            answers = told.find(ancillary) if ancillary and told is not None else own
+            request = (data, answers)
+            requests.append((TruncatedDatagram(request) if truncated else request, address))
+        self.requests_in_progress.add_bytes(sum(len(request[0]) for request, _ in requests), 0)
+        return requests
+
+    def _ns_admit(self, request: DatagramRequest, client_address: AddressT, entry: Entry) -> bool:
+        if isinstance(request, TruncatedDatagram) and not self.verify_truncated(
+            request, client_address
+        ):
+            return False
+        return super()._ns_admit(request, client_address, entry)
+
     def _ns_backlog_size(self) -> int:
         # The drop-in module's class has the queue of a stream server too, which isn't meant.
         return _BACKLOG
+
+
+# How many datagrams are taken one by one before it is tried whether more than one waits.
+_TRY_MANY: Final = 8
+
+_NOTHING: Final[list[tuple[int, int, bytes]]] = []
+
+# The hooks that aren't called for a datagram of a batch.
+_LEFT_OUT: Final = (
+    "get_request",
+    "process_request",
+    "shutdown_request",
+    "close_request",
+    "request_closed",
+    "request_ended",
+    "open_request",
+    "open_and_wait",
+    "_ns_receive",
+    "_ns_admit",
+    "_ns_attempt",
+    "_handle_request_noblock",
+)
+
+
+def _is_left_out_rightly(server: type[object], name: str) -> bool:
+    """Whether the class that defines hook *name* last also says how a batch is processed."""
+    if getattr(server, name) is getattr(DatagramServer, name):
+        return True
+    definer = next(each for each in server.__mro__ if name in vars(each))
+    return "process_batch" in vars(definer)
 
 
 # More of the smallest datagrams than fit in a buffer of the usual size.

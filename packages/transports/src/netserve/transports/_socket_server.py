@@ -15,7 +15,7 @@ from netserve.transports._inherited import describe, listens, misfit, open_descr
 from netserve.transports._options import Plan, SocketOptions, plan
 from netserve.transports._systemd import passed_sockets
 
-_INTERNET: Final = (_socket.AF_INET, _socket.AF_INET6)
+INTERNET: Final = (_socket.AF_INET, _socket.AF_INET6)
 _UNKNOWN: Final = -1
 
 
@@ -191,7 +191,7 @@ class SocketServer(BaseServer[RequestT, AddressT]):
         """What is wrong with *listener* for this class; None if nothing."""
         families = {cls.address_family}
         if cls._ns_family_follows():
-            families = {*_INTERNET}
+            families = {*INTERNET}
         return misfit(listener, families, cls.socket_type)
 
     @classmethod
@@ -247,7 +247,7 @@ class SocketServer(BaseServer[RequestT, AddressT]):
         if (
             self.allow_reuse_port
             and hasattr(_socket, "SO_REUSEPORT")
-            and self.address_family in _INTERNET
+            and self.address_family in INTERNET
         ):
             self.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
         address: Any = self.server_address
