@@ -225,8 +225,9 @@ class DatagramServer(SocketServer[DatagramRequest, AddressT]):
 
     @contextlib.contextmanager
     def _ns_serving(self) -> Generator[Loop]:
-        self._ns_batches = self._ns_takes_batches()
         with super()._ns_serving() as loop:
+            # Not before: whether messages are forwarded is seen from the loop.
+            self._ns_batches = self._ns_takes_batches()
             yield loop
 
     def _ns_takes_batches(self) -> bool:
