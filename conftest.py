@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import signal
 import socket
 import sys
@@ -11,6 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+with contextlib.suppress(ImportError):
+    # Not in every session. How long an example takes is the machine's matter; and in CI
+    # a test that passes must pass again.
+    import hypothesis
+
+    hypothesis.settings.register_profile("here", deadline=None, derandomize="CI" in os.environ)
+    hypothesis.settings.load_profile("here")
 
 # A session of its own; it is collected where it is named.
 collect_ignore = ["tests/faults"]

@@ -29,7 +29,7 @@ LEAVES = {
 }
 MODULES = [f"netserve.{leaf}" for leaves in LEAVES.values() for leaf in leaves]
 
-EXTRAS = {"netserve": {"metrics"}, "concurrency": {"uvloop"}}
+EXTRAS = {"netserve": {"metrics", "reload"}, "concurrency": {"uvloop"}}
 
 # What each package may import of the others.
 MAY_IMPORT = {
@@ -41,7 +41,10 @@ MAY_IMPORT = {
 }
 
 # What each requires besides its siblings.
-REQUIRES = {"netserve": {"click"}, "testing": {"pytest", "typing-extensions"}}
+REQUIRES = {
+    "netserve": {"click", "python-json-logger", "rich", "tomli"},
+    "testing": {"pytest", "typing-extensions"},
+}
 
 
 def folder_of(module: str) -> Path:
@@ -131,7 +134,7 @@ def test_importing_a_package_loads_no_other_but_core(module: str) -> None:
 
 @pytest.mark.parametrize("package", LEAVES)
 def test_requirements_are_siblings_and_few_others(package: str) -> None:
-    """Most need typing-extensions alone; the command needs click, the plugin pytest."""
+    """Most need typing-extensions alone; the command has libraries of its own."""
     requirements = project(package)["dependencies"]
     names = {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
     others = {name for name in names if not name.startswith("netserve")}

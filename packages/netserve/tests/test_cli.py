@@ -1,10 +1,14 @@
 """The ``netserve`` command, as real processes with real clients."""
 
 import contextlib
+import http.client
+import json
+import os
 import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import sysconfig
@@ -15,42 +19,122 @@ from pathlib import Path
 import pytest
 
 COMMAND = shutil.which("netserve", path=sysconfig.get_path("scripts"))
+PATIENCE = 30  # seconds
 
 unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs AF_UNIX")
 
+SERVICE = """
+import socketserver
+from netserve.handlers import DatagramRequestHandler, MessageRequestHandler, StreamRequestHandler
+
+class Message(MessageRequestHandler):
+    def handle_message(self, message):
+        if message == b"fail":
+            raise RuntimeError("as asked")
+        return message.upper()
+
+class Stream(StreamRequestHandler):
+    def handle(self):
+        for line in self.rfile:
+            self.wfile.write(line.upper())
+
+class Datagram(DatagramRequestHandler):
+    def handle(self):
+        self.wfile.write(self.packet.upper())
+
+class Stdlib(socketserver.StreamRequestHandler):
+    def handle(self):
+        self.wfile.write(self.rfile.readline().upper())
+"""
+
+
+class Service:
+    """A running command, and what it has printed."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+
+    def line(self) -> str:
+        """The next line of its standard output."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().rstrip("\n")
+
+    def port(self, transport: str = "TCP") -> int:
+        """The port that the next line names."""
+        line = self.line()
+        said = re.fullmatch(rf"serving {transport} on 127\.0\.0\.1:(\d+) until Ctrl-C", line)
+        assert said, line or self.process.communicate()[1]
+        return int(said[1])
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> str:
+        """Send the signal; it must end well. Returns what it has logged."""
+        self.process.send_signal(number)
+        output, errors = self.process.communicate(timeout=PATIENCE)
+        assert (output, self.process.returncode) == ("", 0), errors
+        return errors
+
 
 @contextlib.contextmanager
-def echo(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """A running ``netserve echo``, and the line that it has printed."""
+def serving(*arguments: str, folder: "Path | str | None" = None, **more) -> Iterator[Service]:
+    """A running ``netserve`` with *arguments*."""
     assert COMMAND is not None, "the package is installed without its command"
     with subprocess.Popen(
-        [COMMAND, "echo", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [COMMAND, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
     ) as process:
         try:
-            assert process.stdout is not None
-            yield process, process.stdout.readline().rstrip("\n")
+            yield Service(process)
         finally:
             process.kill()
 
 
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def run(*arguments: str, folder: "Path | None" = None) -> "subprocess.CompletedProcess[str]":
     """Run the command to its end."""
     assert COMMAND is not None, "the package is installed without its command"
-    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [COMMAND, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
 
 
-def end(process: "subprocess.Popen[str]", number: signal.Signals = signal.SIGINT) -> None:
-    """Send the signal; the process must end well and have nothing more to say."""
-    process.send_signal(number)
-    assert process.communicate() == ("", "")
-    assert process.returncode == 0
+def refused(*arguments: str, folder: "Path | None" = None) -> str:
+    """The sentence with which the command refuses *arguments*."""
+    done = run(*arguments, folder=folder)
+    assert (done.returncode, done.stdout) == (2, ""), done
+    said = re.fullmatch(r"Error: ([^\n]*)\n", done.stderr)
+    assert said, done.stderr
+    return said[1]
 
 
-def port_in(line: str, transport: str) -> int:
-    """The port that the printed line names."""
-    said = re.fullmatch(rf"serving {transport} on 127\.0\.0\.1:(\d+) until Ctrl-C", line)
-    assert said, line
-    return int(said[1])
+def ask(port: int, message: bytes = b"hello\n") -> bytes:
+    """The answer to a line over TCP."""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+        client.sendall(message)
+        return client.recv(100)
+
+
+def ask_datagram(port: int) -> bytes:
+    """The answer to a datagram."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(PATIENCE)
+        client.connect(("127.0.0.1", port))
+        client.send(b"hello")
+        return client.recv(100)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder with the module ``service``."""
+    (tmp_path / "service.py").write_text(SERVICE)
+    return tmp_path
 
 
 @pytest.fixture
@@ -62,96 +146,341 @@ def path() -> Iterator[str]:
 
 def test_lines_come_back_in_capitals_over_tcp() -> None:
     """Each line as it arrives, until the client has no more."""
-    with echo() as (process, line):
-        with socket.create_connection(("127.0.0.1", port_in(line, "TCP"))) as client:
+    with serving("echo") as service:
+        with socket.create_connection(("127.0.0.1", service.port()), timeout=PATIENCE) as client:
             with client.makefile("rw", newline="\n") as lines:
                 for word in ("hello", "world"):
                     print(word, file=lines, flush=True)
                     assert lines.readline() == f"{word.upper()}\n"
                 client.shutdown(socket.SHUT_WR)
                 assert lines.read() == ""
-        end(process)
+        assert service.end() == ""
 
 
 @pytest.mark.skipif(shutil.which("nc") is None, reason="needs nc")
 def test_nc_is_answered() -> None:
     """The client of the command's own help."""
-    with echo() as (process, line):
+    with serving("echo") as service:
         done = subprocess.run(
-            ["nc", "-N", "127.0.0.1", str(port_in(line, "TCP"))],
+            ["nc", "-N", "127.0.0.1", str(service.port())],
             input="hello\n",
             capture_output=True,
             text=True,
             check=False,
         )
         assert (done.stdout, done.returncode) == ("HELLO\n", 0), done.stderr
-        end(process)
-
-
-def test_clients_do_not_wait_for_each_other() -> None:
-    """One that says nothing doesn't keep the next from its answer."""
-    with echo() as (process, line):
-        address = ("127.0.0.1", port_in(line, "TCP"))
-        with socket.create_connection(address), socket.create_connection(address) as client:
-            client.sendall(b"hello\n")
-            assert client.recv(100) == b"HELLO\n"
-        end(process)
-
-
-def test_datagrams_come_back_in_capitals() -> None:
-    """With --udp, each datagram is answered with one."""
-    with echo("--udp") as (process, line):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.connect(("127.0.0.1", port_in(line, "UDP")))
-            client.send(b"hello")
-            assert client.recv(100) == b"HELLO"
-        end(process)
+        service.end()
 
 
 @unix
-def test_unix_connections_are_answered_and_the_path_is_removed(path: str) -> None:
-    """With --unix, on that path, which is gone when the command has ended."""
-    with echo("--unix", path) as (process, line):
-        assert line == f"serving Unix stream on {path} until Ctrl-C"
+def test_several_listeners_are_served_at_once(path: str) -> None:
+    """Each prints its line, and one signal ends all; the paths are gone then."""
+    with serving(
+        "echo", "--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--unix", path,
+        "--unix-datagram", f"{path}-d",
+    ) as service:  # fmt: skip
+        tcp, udp = service.port("TCP"), service.port("UDP")
+        assert service.line() == f"serving Unix stream on {path} until Ctrl-C"
+        assert service.line() == f"serving Unix datagrams on {path}-d until Ctrl-C"
+        assert ask(tcp) == b"HELLO\n"
+        assert ask_datagram(udp) == b"HELLO"
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(path)
             client.sendall(b"hello\n")
             assert client.recv(100) == b"HELLO\n"
-        end(process)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            client.bind(f"{path}-client")
+            client.connect(f"{path}-d")
+            client.send(b"hello")
+            assert client.recv(100) == b"HELLO"
+        assert service.end() == ""
     assert not Path(path).exists()
+    assert not Path(f"{path}-d").exists()
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["alone", "with another"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_drains(number: signal.Signals, several: bool) -> None:
+    """The connected client's input ends, and the status is 0."""
+    more = ["--udp", "127.0.0.1:0"] if several else []
+    with serving("echo", "--tcp", "127.0.0.1:0", *more) as service:
+        port = service.port()
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+            client.sendall(b"hello\n")
+            assert client.recv(100) == b"HELLO\n"
+            if several:
+                service.port("UDP")
+            service.end(number)
+            assert client.recv(100) == b""
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["alone", "with another"])
+def test_a_second_signal_ends_the_grace(several: bool, tmp_path: Path) -> None:
+    """A handler that goes on is cut off."""
+    (tmp_path / "slow.py").write_text(
+        "def handler(request, address, server):\n"
+        "    request.sendall(b'begun')\n"
+        "    while request.send(b'.'): pass\n"
+    )
+    more = ["--udp", "127.0.0.1:0"] if several else []
+    # The handler fills the buffers and then blocks in sending.
+    with serving(
+        "run", "slow:handler", "--tcp", "127.0.0.1:0", *more, "--grace", "600", folder=tmp_path
+    ) as service:
+        port = service.port()
+        if several:
+            service.port("UDP")
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+            assert client.recv(5) == b"begun"
+            service.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(OSError):
+                # Nobody is let in any more: the first signal has been heard.
+                while True:
+                    with socket.create_connection(("127.0.0.1", port), timeout=0.2):
+                        pass
+            service.end()
+
+
+@pytest.mark.parametrize(
+    "concurrency", ["threads", "pool", "fork", "prefork", "multiplex", "asyncio"]
+)
+def test_a_handler_of_messages_runs_with_every_concurrency(here: Path, concurrency: str) -> None:
+    """And nothing is logged where nothing is wrong."""
+    workers = ["--workers", "2"] if concurrency not in {"threads", "asyncio"} else []
+    with serving(
+        "run", "service:Message", "--tcp", "127.0.0.1:0", "--concurrency", concurrency, *workers,
+        folder=here,
+    ) as service:  # fmt: skip
+        port = service.port()
+        assert ask(port) == b"HELLO\n"
+        assert ask(port) == b"HELLO\n"
+        assert service.end() == ""
+
+
+@pytest.mark.parametrize("name", ["Message", "Stream", "Stdlib"])
+def test_handlers_run_with_what_suits_them(here: Path, name: str) -> None:
+    """Those of the standard library too."""
+    with serving("run", f"service:{name}", "--tcp", "127.0.0.1:0", folder=here) as service:
+        assert ask(service.port()) == b"HELLO\n"
+        service.end()
+
+
+def test_a_handler_of_datagrams_is_served(here: Path) -> None:
+    """On --udp."""
+    with serving("run", "service:Datagram", "--udp", "127.0.0.1:0", folder=here) as service:
+        assert ask_datagram(service.port("UDP")) == b"HELLO"
+        service.end()
+
+
+def test_an_inherited_socket_is_served(here: Path) -> None:
+    """It says itself what it is."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        fd = listener.fileno()
+        with serving(
+            "run", "service:Stream", "--fd", str(fd), folder=here, pass_fds=[fd]
+        ) as service:
+            assert service.port() == port
+            assert ask(port) == b"HELLO\n"
+            service.end()
+
+
+@pytest.mark.skipif(
+    shutil.which("systemd-socket-activate") is None, reason="needs systemd-socket-activate"
+)
+def test_systemd_passes_its_sockets_on(here: Path, path: str) -> None:
+    """Each becomes a listener, whatever it is."""
+    assert COMMAND is not None
+    with subprocess.Popen(
+        ["systemd-socket-activate", "-l", path, "--", COMMAND, "echo", "--systemd"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            # It says so when it listens.
+            assert "Listening on" in process.stderr.readline()
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(PATIENCE)
+                client.connect(path)
+                client.sendall(b"hello\n")
+                assert client.recv(100) == b"HELLO\n"
+            service = Service(process)
+            assert service.line() == f"serving Unix stream on {path} until Ctrl-C"
+            service.end()
+        finally:
+            process.kill()
+
+
+def test_a_file_may_hold_the_options(here: Path) -> None:
+    """The command line goes before the environment, that before the file."""
+    (here / "service.toml").write_text(
+        'handler = "service:Message"\n'
+        'tcp = "127.0.0.1:0"\n'
+        'concurrency = "pool"\n'
+        "max-connections = 7\n"
+        "access-log = true\n"
+        'log_format = "json"\n'
+    )
+    environment = {**os.environ, "NETSERVE_RUN_LOG_FORMAT": "text"}
+    with serving("run", "--config", "service.toml", folder=here, env=environment) as service:
+        assert ask(service.port()) == b"HELLO\n"
+        # It may have been drained, if the signal was faster than the end of its input.
+        assert re.search(r"INFO netserve\.access: .* (completed|drained) in ", service.end())
+    with serving(
+        "run", "--config", "service.toml", "--log-format", "json", folder=here, env=environment
+    ) as service:
+        assert ask(service.port()) == b"HELLO\n"
+        record = json.loads(service.end().splitlines()[0])
+        assert record["logger"] == "netserve.access"
+        assert record["level"] == "INFO"
+        assert record["outcome"] in {"completed", "drained"}
+        assert record["handler"] == "Message"
+        assert record["peer"][0] == "127.0.0.1"
+
+
+def test_an_error_is_an_object_with_its_traceback(here: Path) -> None:
+    """With --log-format json, one line."""
+    with serving(
+        "run", "service:Message", "--tcp", "127.0.0.1:0", "--log-format", "json", folder=here
+    ) as service:
+        assert ask(service.port(), b"fail\n") == b""
+        (line,) = service.end().splitlines()
+        record = json.loads(line)
+        assert record["level"] == "ERROR"
+        assert "RuntimeError: as asked" in record["exc_info"]
+
+
+def test_metrics_are_served_beside(here: Path) -> None:
+    """With --metrics, over HTTP; all end together."""
+    pytest.importorskip("prometheus_client", reason="needs the extra [metrics]")
+    with serving(
+        "run", "service:Stream", "--tcp", "127.0.0.1:0", "--metrics", "127.0.0.1:0", folder=here
+    ) as service:
+        port = service.port()
+        said = re.fullmatch(r"serving metrics on http://127\.0\.0\.1:(\d+)/metrics", service.line())
+        assert said
+        assert ask(port) == b"HELLO\n"
+        connection = http.client.HTTPConnection("127.0.0.1", int(said[1]), timeout=PATIENCE)
+        connection.request("GET", "/metrics")
+        page = connection.getresponse().read().decode()
+        connection.close()
+        label = f'server="TCP on 127.0.0.1:{port}"'
+        assert f"netserve_server_accepted_requests_total{{{label}}} 1.0" in page
+        service.end()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A certificate for localhost, its key, and the authority's certificate."""
+    trustme = pytest.importorskip("trustme", reason="needs trustme")
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    files = (tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "ca.pem")
+    issued.cert_chain_pems[0].write_to_path(files[0])
+    issued.private_key_pem.write_to_path(files[1])
+    authority.cert_pem.write_to_path(files[2])
+    return files
+
+
+def test_files_are_served_over_https(certificate: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """``netserve http``, with a certificate."""
+    cert, key, ca = certificate
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "page.txt").write_text("as it stands")
+    with serving("http", str(site), "--tls-cert", str(cert), "--tls-key", str(key)) as service:
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1",
+            service.port(),
+            timeout=PATIENCE,
+            context=ssl.create_default_context(cafile=str(ca)),
+        )
+        for _ in range(2):
+            connection.request("GET", "/page.txt")
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (200, b"as it stands")
+        connection.close()
+        assert "GET /page.txt" in service.end()
 
 
 @unix
-def test_unix_datagrams_are_answered_and_the_path_is_removed(path: str) -> None:
-    """With --unix and --udp, datagrams on that path."""
-    with echo("--unix", path, "--udp") as (process, line):
-        assert line == f"serving Unix datagrams on {path} until Ctrl-C"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
-            client.bind(f"{path}-client")
+def test_files_are_served_on_a_unix_socket(tmp_path: Path, path: str) -> None:
+    """Where a client has no host."""
+    (tmp_path / "page.txt").write_text("as it stands")
+    with serving("http", str(tmp_path), "--unix", path) as service:
+        service.line()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
             client.connect(path)
-            client.send(b"hello")
-            assert client.recv(100) == b"HELLO"
-        end(process, signal.SIGTERM)
-    assert not Path(path).exists()
+            client.sendall(b"GET /page.txt HTTP/1.0\r\n\r\n")
+            answer = b"".join(iter(lambda: client.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert answer.endswith(b"as it stands")
+        assert "GET /page.txt" in service.end()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_a_signal_ends_it_well(number: signal.Signals) -> None:
-    """Ctrl-C and a service manager end it with status 0, a connected client or not."""
-    with echo() as (process, line):
-        with socket.create_connection(("127.0.0.1", port_in(line, "TCP"))) as client:
-            client.sendall(b"hello\n")
-            assert client.recv(100) == b"HELLO\n"
-            end(process, number)
+def test_a_changed_file_starts_the_service_anew(here: Path) -> None:
+    """With --reload, which drains the one before."""
+    pytest.importorskip("watchfiles", reason="needs the extra [reload]")
+    with serving(
+        "run", "service:Message", "--tcp", "127.0.0.1:0", "--reload", folder=here
+    ) as service:
+        assert ask(service.port()) == b"HELLO\n"
+        (here / "service.py").write_text(SERVICE.replace(".upper()", ".title()"))
+        assert ask(service.port()) == b"Hello\n"
+        service.process.send_signal(signal.SIGTERM)
+        service.process.communicate(timeout=PATIENCE)
 
 
-def test_the_port_can_be_chosen() -> None:
-    """With --host and --port, at that address."""
-    with socket.create_server(("127.0.0.1", 0)) as placeholder:
-        port = placeholder.getsockname()[1]
-    with echo("--host", "127.0.0.1", "--port", str(port)) as (process, line):
-        assert port_in(line, "TCP") == port
-        end(process)
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["echo", "--tcp", "there"], "--tcp 'there' isn't an address (the port is missing)"),
+        (["echo", "--tcp", "127.0.0.1:65536"], "'65536' isn't a port from 0 to 65535"),
+        (["echo", "--udp", "/run/echo"], "that is a path; give HOST:PORT, or use --unix"),
+        (["echo", "--fd", "17"], "--fd 17 is no socket that this process has inherited"),
+        (["echo", "--port", "1"], "No such option"),
+        (["echo", "--concurrency", "magic"], "Invalid value for '--concurrency'"),
+        (["echo", "--workers", "0"], "Invalid value for '--workers'"),
+        (["echo", "--workers", "2", "--concurrency", "threads"],
+         "--workers needs a --concurrency that has them: pool, multiplex, fork, prefork"),
+        (["echo", "--tls-key", "service.py"], "--tls-key needs --tls-cert"),
+        (["echo", "--tls-client-ca", "service.py"], "--tls-client-ca needs --tls-cert"),
+        (["echo", "--tls-cert", "nowhere.pem"], "'nowhere.pem' does not exist"),
+        (["echo", "--tls-cert", "service.py"], "--tls-cert: "),
+        (["echo", "--tls-cert", "service.py", "--udp", "127.0.0.1:0"],
+         "--tls-cert is for connections, and --udp has none"),
+        (["echo", "--trusted", "127.0.0.0/8"], "--trusted needs --proxy-protocol"),
+        (["echo", "--proxy-protocol"], "--proxy-protocol needs --trusted"),
+        (["echo", "--proxy-protocol", "--trusted", "there"], "'there'"),
+        (["echo", "--idle-timeout", "1", "--udp", "127.0.0.1:0"],
+         "--idle-timeout is for connections, and --udp has none"),
+        (["echo", "--idle-timeout", "0"], "Invalid value for '--idle-timeout'"),
+        (["echo", "--concurrency", "fork", "--metrics", ":0"],
+         "--concurrency fork serves one listener"),
+        (["echo", "--metrics", "here"], "--metrics 'here' isn't an address"),
+        (["run", "service:Stream"], "there is nothing to listen on"),
+        (["run"], "Missing argument 'MODULE:HANDLER'"),
+        (["run", "service:Stream", "--udp", "127.0.0.1:0"],
+         "a handler that reads a connection as a file doesn't take the datagrams of --udp"),
+        (["run", "service:Datagram", "--tcp", ":0", "--concurrency", "threads"],
+         "a handler of datagrams doesn't take the connections of --tcp"),
+        (["run", "service:Nothing", "--tcp", ":0"], "'service' has no 'Nothing'"),
+        (["run", "--config", "service.py"], "service.py isn't TOML"),
+        (["run", "--config", "wrong.toml"], "wrong.toml says 'wrokers', which is none of"),
+        (["http", "nowhere"], "does not exist"),
+        (["check", "nowhere"], "'nowhere' names no handler"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)  # fmt: skip
+def test_nonsense_is_refused_in_one_sentence(
+    here: Path, arguments: list[str], sentence: str
+) -> None:
+    """With status 2, before anything is bound."""
+    (here / "wrong.toml").write_text("wrokers = 3\n")
+    assert sentence in refused(*arguments, folder=here)
 
 
 @pytest.mark.parametrize("udp", [False, True], ids=["TCP", "UDP"])
@@ -163,7 +492,7 @@ def test_a_port_in_use_is_one_clear_sentence(udp: bool) -> None:
         if not udp:
             taken.listen()
         port = taken.getsockname()[1]
-        done = run("echo", "--port", str(port), *(["--udp"] if udp else []))
+        done = run("echo", "--udp" if udp else "--tcp", f"127.0.0.1:{port}")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"Error: can't bind ('127.0.0.1', {port}) (Address already in use):"
@@ -172,69 +501,53 @@ def test_a_port_in_use_is_one_clear_sentence(udp: bool) -> None:
 
 
 @unix
-def test_a_path_in_use_is_one_clear_sentence_and_stays(path: str) -> None:
-    """The socket of another server, or a file, isn't removed."""
+def test_a_file_in_the_way_is_one_clear_sentence_and_stays(path: str) -> None:
+    """It isn't removed."""
     Path(path).write_text("precious")
     done = run("echo", "--unix", path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"Error: can't bind '.*' \(File exists\): .*\n", done.stderr)
+    assert re.fullmatch(r"Error: [^\n]*\n", done.stderr)
     assert Path(path).read_text() == "precious"
 
 
-@unix
-def test_a_path_that_somebody_has_removed_is_no_error(path: str) -> None:
-    """The command ends well although there is nothing to remove."""
-    with echo("--unix", path) as (process, _):
-        Path(path).unlink()
-        end(process)
-
-
-@pytest.mark.parametrize(
-    ("options", "complaint"),
-    [
-        (["--port", "1"], "--unix takes no --port"),
-        (["--host", "::1"], "--unix takes no --host"),
-        (["--host", "::1", "--port", "1"], "--unix takes no --host and no --port"),
-    ],
-)
-def test_a_path_and_a_port_is_a_mistake(path: str, options: list[str], complaint: str) -> None:
-    """--unix with --port or --host is refused with status 2, and nothing is served."""
-    done = run("echo", "--unix", path, *options)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"Error: {complaint}: choose one of the two" in done.stderr
-    assert not Path(path).exists()
-
-
-@pytest.mark.parametrize("port", ["65536", "-1", "http"])
-def test_a_port_that_is_none_is_a_mistake(port: str) -> None:
-    """It is refused with status 2 and named."""
-    done = run("echo", "--port", port)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Invalid value for '--port'" in done.stderr
-    assert port in done.stderr
-
-
-def test_a_host_that_is_none_is_one_clear_sentence() -> None:
-    """An address that no interface has is named, with status 1."""
-    done = run("echo", "--host", "192.0.2.1")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"Error: can't bind \('192\.0\.2\.1', 0\) .*\n", done.stderr)
+def test_check_says_where_a_handler_can_run(here: Path) -> None:
+    """And why not elsewhere."""
+    done = run("check", "service:Stream", folder=here)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "service:Stream is a handler that reads a connection as a file\n" in done.stdout
+    assert re.search(r"^--tcp +yes +yes +yes +yes +no +no$", done.stdout, re.MULTILINE)
 
 
 def test_help_and_version() -> None:
     """The command says what it does and which one it is."""
-    assert "echo" in run("--help").stdout
-    assert "--unix" in run("echo", "-h").stdout
+    assert all(word in run("--help").stdout for word in ("run", "check", "echo", "http"))
+    for command in ("run", "echo", "http"):
+        assert "--unix" in run(command, "-h").stdout
     assert re.fullmatch(r"netserve, version \d+\.\d+\.\d+\S*\n", run("--version").stdout)
 
 
-def test_the_command_does_not_need_its_script() -> None:
-    """``netserve.cli.main`` is the command."""
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_can_complete_it(shell: str) -> None:
+    """As click has it: the shell asks the command itself."""
+    assert COMMAND is not None
     done = subprocess.run(
-        [sys.executable, "-c", "from netserve.cli import main; main(['--version'])"],
+        [COMMAND],
+        env={**os.environ, "_NETSERVE_COMPLETE": f"{shell}_source"},
         capture_output=True,
         text=True,
         check=False,
+    )
+    assert done.returncode == 0
+    assert "_NETSERVE_COMPLETE" in done.stdout
+
+
+@pytest.mark.parametrize("program", ["-m netserve.cli", "-c from_main"])
+def test_the_command_does_not_need_its_script(program: str) -> None:
+    """It is a module too, and ``netserve.cli.main``."""
+    flag, name = program.split()
+    source = "from netserve.cli import main; main()" if name == "from_main" else name
+    done = subprocess.run(
+        [sys.executable, flag, source, "--version"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "version" in done.stdout

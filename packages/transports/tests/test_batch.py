@@ -151,6 +151,7 @@ def test_an_exit_of_a_handler_leaves_none_uncounted(server, client, caplog):
     ("name", "value"),
     [
         ("access_log", True),
+        ("forwards_messages", True),
         ("max_connections_per_peer", 100),
         ("overload", "refuse"),
         ("process_request", partial(UDPServer.process_request)),

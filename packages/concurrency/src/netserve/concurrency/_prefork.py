@@ -190,7 +190,7 @@ class PreforkMixIn(ServerMixIn):
     def reload(self) -> None:
         """As without the mix-in, and replace the workers, which then do it too.
 
-        :meth:`run` calls it for SIGHUP.
+        Under ``run``, SIGHUP calls it.
         """
         if isinstance(self, BaseServer):
             super().reload()

@@ -29,7 +29,7 @@ from netserve.transports._proxy_header import (
 from netserve.transports._proxy_parser import ProxyParser, encode_proxy_header
 from netserve.transports._socket_server import SocketServer
 from netserve.transports._stream import StreamServer, TCPServer
-from netserve.transports._systemd import ActivationError
+from netserve.transports._systemd import ActivationError, sockets_from_systemd
 from netserve.transports._trusted import TrustedProxy
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "encode_proxy_header",
     "parse_address",
     "peer_credentials",
+    "sockets_from_systemd",
 ]
 
 if hasattr(socket, "AF_UNIX"):

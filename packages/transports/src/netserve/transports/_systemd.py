@@ -80,9 +80,7 @@ class PassedSockets:
         and :class:`ValueError` when none fits, or several without a name do.
         """
         with self._lock:
-            if self._left is None:
-                passed = read_environment(os.environ, os.getpid())
-                self._left = [(open_descriptor(each.descriptor), each.name) for each in passed]
+            self._left = self._read()
             named = [entry for entry in self._left if name is None or entry[1] == name]
             if not named:
                 msg = f"systemd has passed no socket{_called(name)} that is left: {self._list()}"
@@ -99,6 +97,19 @@ class PassedSockets:
             self._left.remove(fitting[0])
             return fitting[0][0]
 
+    def take_all(self) -> list[_socket.socket]:
+        """Take out all that are left. Raises :class:`ActivationError` when none was passed."""
+        with self._lock:
+            taken = [each for each, _ in self._read()]
+            self._left = []
+        return taken
+
+    def _read(self) -> list[tuple[_socket.socket, str]]:
+        if self._left is None:
+            passed = read_environment(os.environ, os.getpid())
+            return [(open_descriptor(each.descriptor), each.name) for each in passed]
+        return self._left
+
     def _list(self) -> str:
         listed = [f"{describe(each)}{_called(name)}" for each, name in self._left or ()]
         return f"there is {', and '.join(listed) or 'none'}"
@@ -110,3 +121,14 @@ def _called(name: str | None) -> str:
 
 passed_sockets: Final = PassedSockets()
 """Those of this process."""
+
+
+def sockets_from_systemd() -> list[_socket.socket]:
+    """All sockets that systemd has passed to this process and no server has taken.
+
+    They are the caller's from now on, for instance for
+    :meth:`~SocketServer.from_socket` of the class that fits each. As for
+    :meth:`~SocketServer.from_systemd`, the environment variables are removed. Raises
+    :class:`ActivationError` when systemd has passed none.
+    """
+    return passed_sockets.take_all()

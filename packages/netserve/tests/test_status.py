@@ -1,0 +1,78 @@
+"""The line that tells on a terminal what the servers do."""
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+
+import pytest
+from rich.console import Console
+
+from netserve.cli._status import StatusLine, status_text
+from netserve.core import State, Stats
+
+COMMAND = shutil.which("netserve", path=sysconfig.get_path("scripts"))
+
+
+def stats(accepted: int, active: int = 0, failed: int = 0) -> Stats:
+    """What a server has done."""
+    return Stats(
+        state=State.SERVING, since=0.0, accepted=accepted, active=active,
+        completed=accepted - active - failed, failed=failed, disconnected=0, timed_out=0,
+        refused=0, drained=0, forced=0, exhausted=0, bytes_received=0, bytes_sent=0,
+    )  # fmt: skip
+
+
+def test_the_line_is_of_all_servers_together() -> None:
+    """Requests a second since the last look; the others as they are."""
+    before = [stats(100), stats(10)]
+    now = [stats(140, active=3, failed=1), stats(20, active=2)]
+    text = status_text(before, now, 2.0)
+    assert text == "5 in progress, 25 requests a second, 1 failed so far"
+
+
+def test_the_first_look_knows_no_rate() -> None:
+    """There is nothing to compare with."""
+    now = [stats(140, active=3)]
+    assert status_text(now, now, 0.0) == "3 in progress, 0 requests a second, 0 failed so far"
+
+
+def test_the_line_stands_below_what_is_logged() -> None:
+    """Standard error goes above it, and it is taken away at the end."""
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80)
+    with StatusLine(console) as status:
+        status.show([stats(1, active=1)])
+        sys.stderr.write("a record\n")
+        status.show([stats(2, active=2)])
+    shown = screen.getvalue()
+    first, record, second = (
+        shown.index(text) for text in ("1 in progress", "a record", "2 in progress")
+    )
+    assert first < record < second
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs terminals")
+def test_a_terminal_gets_the_line_and_a_file_does_not() -> None:
+    """It is seen that standard error is one."""
+    assert COMMAND is not None
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [COMMAND, "echo"],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm"},
+    ) as process:
+        os.close(theirs)
+        try:
+            shown = b""
+            while b"0 in progress" not in shown:
+                shown += os.read(ours, 1000)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            os.close(ours)
