@@ -20,6 +20,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.intersphinx",
     "diagrams",
+    "plots",
     "public_names",
 ]
 exclude_patterns = ["_build"]
