@@ -380,3 +380,20 @@ def test_waiting_for_any_pauses_where_the_system_cannot_tell(children, monkeypat
     assert pauses == [0.01]
     children.wait_until_fewer(1)
     assert children == set()
+
+
+def test_collect_one_takes_that_child_alone(children, gate):
+    """Another that has ended stays; one that runs, and one that was collected, are passed over."""
+    running = children.fork(gate)
+    ended, other = children.fork(lambda: 0), children.fork(lambda: 7)
+    told = []
+    children.tell(ended, told.append)
+    wait_for_end(ended)
+    wait_for_end(other)
+    for pid in (running, ended, ended):
+        children.collect_one(pid)
+    assert children == {running, other}
+    assert told == [0]
+    gate.release()
+    children.collect_one(running, blocking=True)
+    assert children == {other}

@@ -24,6 +24,7 @@ class Children(set[int]):
     def __init__(self) -> None:
         super().__init__()
         self._watchers: dict[int, Callable[[int | None], None]] = {}
+        self._inherited: object = None
 
     def fork(
         self, work: Callable[[], int], ended: Callable[[int | None], None] | None = None
@@ -45,9 +46,11 @@ class Children(set[int]):
         status = 1
         # Whatever is raised here, the child must not run on into the parent's code.
         try:
-            # These are the parent's; the child has none yet.
+            # These are the parent's; the child has none yet. What they hold is kept, since
+            # to free it would copy all the memory that it lies in.
             self.clear()
-            self._watchers.clear()
+            self._inherited = self._watchers
+            self._watchers = {}
             status = work()
         finally:
             try:
@@ -73,17 +76,27 @@ class Children(set[int]):
     def collect(self, *, blocking: bool = False) -> None:
         """Collect the children that have ended; if *blocking*, wait until all have."""
         for pid in list(self):
-            code = None
-            # Another part of the program may have been faster.
-            with contextlib.suppress(ChildProcessError):
-                ended, status = os.waitpid(pid, 0 if blocking else os.WNOHANG)
-                if not ended:
-                    continue
-                code = os.waitstatus_to_exitcode(status)
-            self.discard(pid)
-            tell = self._watchers.pop(pid, None)
-            if tell is not None:
-                tell(code)
+            self.collect_one(pid, blocking=blocking)
+
+    def collect_one(self, pid: int, *, blocking: bool = False) -> None:
+        """Collect the child *pid* if it has ended; if *blocking*, wait until it has.
+
+        Harmless when it has been collected.
+        """
+        code = None
+        try:
+            ended, status = os.waitpid(pid, 0 if blocking else os.WNOHANG)
+        except ChildProcessError:
+            # Another part of the program was faster.
+            pass
+        else:
+            if not ended:
+                return
+            code = os.waitstatus_to_exitcode(status)
+        self.discard(pid)
+        tell = self._watchers.pop(pid, None)
+        if tell is not None:
+            tell(code)
 
     def wait_until_fewer(self, limit: int) -> None:
         """Wait until fewer than *limit* children are left, and collect the others."""

@@ -304,7 +304,7 @@ def _watches(server: object) -> "set[_Watch]":
 
 
 class _Watch:
-    """Sees to it that *server*'s loop collects the children when *pid* has ended."""
+    """Sees to it that *server*'s loop collects the child *pid* when that has ended."""
 
     def __init__(
         self,
@@ -330,7 +330,7 @@ class _Watch:
         if self._report.reader >= 0:
             self._server.add_reader(self._report.reader, self.look_opened)
         if self._descriptor >= 0:
-            self._server.add_reader(self._descriptor, self._children.collect)
+            self._server.add_reader(self._descriptor, self._look)
         else:
             self._server.call_later(_PAUSE, self._look_again)
 
@@ -362,7 +362,10 @@ class _Watch:
             self._server.remove_reader(self._report.reader)
             self._report.close()
 
+    def _look(self) -> None:
+        self._children.collect_one(self._pid)
+
     def _look_again(self) -> None:
-        self._children.collect()
+        self._look()
         if self._pid in self._children:
             self._server.call_later(_PAUSE, self._look_again)

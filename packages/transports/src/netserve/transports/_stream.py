@@ -182,7 +182,10 @@ class StreamServer(SocketServer[StreamRequest, AddressT]):
 
     def duplicate_request(self, request: StreamRequest) -> StreamRequest:
         """A socket of its own on the same connection."""
-        return _socket.socket(fileno=os.dup(request.fileno()))
+        # The system needn't be asked for what this one knows.
+        return _socket.socket(
+            request.family, request.type, request.proto, fileno=os.dup(request.fileno())
+        )
 
     def close_duplicate(self, duplicate: StreamRequest) -> None:
         """Close that socket, when the other process has ended."""
