@@ -85,7 +85,7 @@ def placed() -> Iterator[Any]:
     for mixin, runner in MIXINS.items():
         for server in ("TCPServer", "UDPServer", "UnixStreamServer", "UnixDatagramServer"):
             name = f"netserve.transports:{server}"
-            bases = [mixin, name] if mixin else [name]
+            bases = [*mixin.split(), name]
             for place in ("inherited",) if "Unix" in server else ("ipv6", "dual", "inherited"):
                 handler = "datagram" if is_datagram(server) else "stream"
                 combination = Combination(bases, handler, runner, place)
