@@ -251,12 +251,16 @@ class SocketServer(BaseServer[RequestT, AddressT]):
         ):
             self.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
         address: Any = self.server_address
+        self._ns_prepare_to_bind()
         try:
             self._ns_bind(address)
         except (OSError, TypeError, OverflowError, ValueError) as error:
             raise explain(error, self.address_family, address) from error
         self.server_address = self.socket.getsockname()
         self._ns_move(State.BOUND, "server_bind")
+
+    def _ns_prepare_to_bind(self) -> None:
+        """Look at what binding needs besides the address; raises what is wrong with that."""
 
     def _ns_bind(self, address: Any) -> None:
         self.socket.bind(address)

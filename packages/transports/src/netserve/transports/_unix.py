@@ -40,7 +40,8 @@ class UnixServer(SocketServer[RequestT, UnixAddress]):
 
     A path that a server has left which is gone is taken over; one that another
     server has is not. :meth:`server_close` removes the path, if it is still the one
-    that this server has made.
+    that this server has made. Between :meth:`server_bind`, which gives the path its owner
+    and mode, and :meth:`server_activate` no other server takes it.
     """
 
     address_family: int = _socket.AF_UNIX
@@ -61,13 +62,10 @@ class UnixServer(SocketServer[RequestT, UnixAddress]):
     _ns_access: Access | None = None
     _ns_hold: Hold | None = None
 
-    def server_bind(self) -> None:
-        """Bind :attr:`socket` to the path, and give it its owner and mode.
-
-        Until :meth:`server_activate` no other server takes the path.
-        """
+    # Not in server_bind, which programs call as this class's: there it must not go on to
+    # another class that theirs derive from as well.
+    def _ns_prepare_to_bind(self) -> None:
         self._ns_access = access(self.socket_mode, self.socket_owner, self.socket_group)
-        super().server_bind()
 
     def _ns_bind(self, address: Any) -> None:
         if not is_path(address):
