@@ -562,3 +562,31 @@ def test_a_given_socket_is_served_here_too():
     given = socket.create_server(("127.0.0.1", 0))
     with ours.ThreadingTCPServer.from_socket(given, print) as server:
         assert server.socket is given
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs AF_UNIX")
+def test_a_unix_servers_bind_goes_on_to_no_other_class(short_folder) -> None:
+    """As CPython's tests of asyncio have it, who derive from HTTPServer too and call it so."""
+    bound = []
+
+    class Named(ours.TCPServer):
+        """Would look a name up."""
+
+        def server_bind(self) -> None:
+            """Be called by nobody."""
+            bound.append("Named")
+            super().server_bind()
+
+    class Mine(ours.UnixStreamServer):
+        """Binds as a Unix server does."""
+
+        def server_bind(self) -> None:
+            """Only that."""
+            ours.UnixStreamServer.server_bind(self)
+
+    class Both(Mine, Named):
+        """The diamond."""
+
+    with Both(str(short_folder / "s"), print) as server:
+        assert server.server_address == str(short_folder / "s")
+    assert bound == []
