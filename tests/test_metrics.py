@@ -92,6 +92,7 @@ def test_a_scrape_has_what_the_server_counts(accept, parse) -> None:
             client.sendall(b"three\n")
             assert client.recv(100) == b"THREE\n"
             status, kind, page = fetch(metrics, Accept=accept)
+            stats = server.stats()
         assert status == 200
         assert kind.startswith("application/openmetrics-text" if accept else "text/plain")
         found = samples(parse(page))
@@ -102,7 +103,6 @@ def test_a_scrape_has_what_the_server_counts(accept, parse) -> None:
         assert value(found, "exhaustions_total") == 0
         assert value(found, "state", state="serving") == 1
         assert value(found, "state", state="draining") == 0
-        stats = server.stats()
         assert value(found, "state_since_timestamp_seconds") == pytest.approx(stats.since)
         assert value(found, "network_io_bytes_total", direction="receive") == stats.bytes_received
         assert value(found, "network_io_bytes_total", direction="transmit") == stats.bytes_sent

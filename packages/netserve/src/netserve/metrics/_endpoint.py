@@ -43,7 +43,7 @@ class MetricsServer(ThreadPoolMixIn, TCPServer):
         registry: CollectorRegistry | None = None,
     ) -> None:
         # One that is asked for nothing when collectors are registered.
-        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry: CollectorRegistry = CollectorRegistry(auto_describe=False)
         self.registry.register(StatsCollector(servers))
         if registry is not None:
             self.registry.register(registry)
