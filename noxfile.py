@@ -131,7 +131,7 @@ def packages(session: nox.Session, package: str) -> None:
     session.run(python, "-m", "pip", "check", external=True)
     session.run(
         python, "-m", "pip", "install", "-q", CHECKERS[0], "pytest", "pytest-timeout", "hypothesis",
-        *extras(package),
+        "trustme", *extras(package),
         external=True,
     )  # fmt: skip
     session.run(python, "-m", "pytest", f"packages/{package}/tests", external=True)
