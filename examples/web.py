@@ -6,6 +6,7 @@ Run ``python web.py --folder .``, then ``curl http://127.0.0.1:8000/``, or put
 
 import argparse
 import contextlib
+import socket
 import sys
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
@@ -20,7 +21,9 @@ class WebServer(ThreadPoolMixIn, HTTPServer):
     max_workers = 32
     request_queue_size = 128
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(
+        self, request: socket.socket | tuple[bytes, socket.socket], client_address: tuple[str, int]
+    ) -> None:
         """Print what went wrong, unless the client has just left."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ class Client:
         self.socket = socket.socket(family)
         self.socket.settimeout(PATIENCE)
         self.whole = False
+        # OpenSSL doesn't let two threads use a connection at once.
+        self._lock = threading.Lock()
         try:
             self.socket.connect(address)
             if family == socket.AF_INET:
@@ -76,7 +79,8 @@ class Client:
     def _through(self, step: Any, *arguments: Any) -> Any:
         while True:
             try:
-                result = step(*arguments)
+                with self._lock:
+                    result = step(*arguments)
             except ssl.SSLWantReadError:
                 self._send()
                 data = self.socket.recv(65536)
@@ -93,7 +97,8 @@ class Client:
 
     def sendall(self, data: bytes) -> None:
         """Send *data*."""
-        self.tls.write(data)
+        with self._lock:
+            self.tls.write(data)
         self._send()
 
     def recv(self, size: int) -> bytes:

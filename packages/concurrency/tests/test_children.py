@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -256,6 +257,33 @@ def test_a_status_that_somebody_else_took_is_told_as_none(children):
     assert codes == [None]
 
 
+@pytest.mark.parametrize("who", ["another thread", "a signal handler"])
+def test_the_status_is_told_by_whoever_gets_it(children, monkeypatch, who):
+    """Whoever else collects the same child at that moment doesn't tell that it has none."""
+    codes = []
+    pid = children.fork(lambda: 7, codes.append)
+    wait_for_end(pid)
+    waitpid = os.waitpid
+
+    def waitpid_and_be_disturbed(pid, options):
+        result = waitpid(pid, options)
+        monkeypatch.setattr(os, "waitpid", waitpid)
+        if who == "a signal handler":
+            children.collect(blocking=True)
+        else:
+            other.start()
+            # It waits for its turn; without one it would be through by then.
+            other.join(0.2)
+        return result
+
+    other = threading.Thread(target=children.collect, kwargs={"blocking": True})
+    monkeypatch.setattr(os, "waitpid", waitpid_and_be_disturbed)
+    children.collect(blocking=True)
+    if who == "another thread":
+        other.join()
+    assert codes == [7]
+
+
 def test_kill_ends_all_children_and_collects_them(children, gate):
     """Children that would run on are killed, those that have ended aren't missed by it."""
     codes = {}
@@ -336,9 +364,10 @@ def test_wait_until_fewer_waits_for_as_many_as_needed(children, gate, monkeypatc
 
 def test_wait_until_fewer_returns_at_once_below_the_limit(children, gate, monkeypatch):
     """With fewer children than the limit nothing is waited for."""
-    monkeypatch.setattr(_children, "wait_for_any", pytest.fail)
     children.fork(gate)
-    children.wait_until_fewer(2)
+    with monkeypatch.context() as patches:
+        patches.setattr(_children, "wait_for_any", pytest.fail)
+        children.wait_until_fewer(2)
     assert len(children) == 1
 
 

@@ -246,7 +246,8 @@ def test_a_second_signal_ends_the_grace(several: bool, tmp_path: Path) -> None:
 )
 def test_a_handler_of_messages_runs_with_every_concurrency(here: Path, concurrency: str) -> None:
     """And nothing is logged where nothing is wrong."""
-    workers = ["--workers", "2"] if concurrency not in {"threads", "asyncio"} else []
+    # With as many processes as clients, it would be said that more would have to wait.
+    workers = ["--workers", "3"] if concurrency not in {"threads", "asyncio"} else []
     with serving(
         "run", "service:Message", "--tcp", "127.0.0.1:0", "--concurrency", concurrency, *workers,
         folder=here,

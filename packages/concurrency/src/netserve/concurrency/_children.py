@@ -4,6 +4,10 @@ It waits for its own children by name, never for just any, so that a program's
 other children stay that program's. To wait for whichever of its own ends
 first, it polls a descriptor for each (:manpage:`pidfd_open(2)`); where the
 system has none, it looks again after a pause.
+
+Several threads may collect the same child, and a signal handler within any of
+them. Each looks without waiting, in its turn, so that whoever gets the status is
+also the one that tells it.
 """
 
 import contextlib
@@ -11,6 +15,7 @@ import os
 import selectors
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -25,6 +30,8 @@ class Children(set[int]):
         super().__init__()
         self._watchers: dict[int, Callable[[int | None], None]] = {}
         self._inherited: object = None
+        self._turn = threading.RLock()
+        self._collecting: set[int] = set()
 
     def fork(
         self, work: Callable[[], int], ended: Callable[[int | None], None] | None = None
@@ -49,8 +56,10 @@ class Children(set[int]):
             # These are the parent's; the child has none yet. What they hold is kept, since
             # to free it would copy all the memory that it lies in.
             self.clear()
-            self._inherited = self._watchers
+            self._inherited = self._watchers, self._turn
             self._watchers = {}
+            self._turn = threading.RLock()
+            self._collecting = set()
             status = work()
         finally:
             try:
@@ -83,26 +92,43 @@ class Children(set[int]):
 
         Harmless when it has been collected.
         """
-        code = None
-        try:
-            ended, status = os.waitpid(pid, 0 if blocking else os.WNOHANG)
-        except ChildProcessError:
-            # Another part of the program was faster.
-            pass
-        else:
-            if not ended:
-                return
-            code = os.waitstatus_to_exitcode(status)
-        self.discard(pid)
-        tell = self._watchers.pop(pid, None)
+        while self._runs(pid) and blocking:
+            wait_for_any([pid])
+
+    def _runs(self, pid: int) -> bool:
+        """Whether the child *pid* runs on; if not, it is collected, and told of."""
+        with self._turn:
+            if pid in self._collecting:
+                # A signal handler in the middle of this: what it has interrupted goes on.
+                return False
+            self._collecting.add(pid)
+            try:
+                ended, code = _look(pid)
+                if not ended:
+                    return True
+                self.discard(pid)
+                tell = self._watchers.pop(pid, None)
+            finally:
+                self._collecting.discard(pid)
         if tell is not None:
             tell(code)
+        return False
 
     def wait_until_fewer(self, limit: int) -> None:
         """Wait until fewer than *limit* children are left, and collect the others."""
         while len(self) >= max(limit, 1):
             wait_for_any(self)
             self.collect()
+
+
+def _look(pid: int) -> tuple[bool, int | None]:
+    """Whether the child *pid* has ended, and its exit code unless somebody else took that."""
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        # Another part of the program was faster.
+        return True, None
+    return ended == pid, os.waitstatus_to_exitcode(status)
 
 
 def wait_for_any(pids: Iterable[int]) -> None:
