@@ -1,6 +1,5 @@
 """The tasks of a contributor, each a session; ``nox -l`` lists them."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -21,15 +20,16 @@ CHECKERS = ["mypy==2.4.1", "pyright==1.1.414", "ty==0.0.105", "pyrefly==1.4.1"]
 TEST_TOOLS = [
     "pytest>=8",
     "pytest-timeout",
+    "pytest-xdist",
     "hypothesis",
     "trustme",
     "typing-extensions>=4.12",
-    "pytest-rerunfailures",
     "packaging",  # with the next, for the tests of tools/release.py
     "towncrier",
     # Where it can't be had, its tests are skipped; CPython alone says where it can.
     "uvloop; sys_platform != 'win32' and platform_python_implementation == 'CPython'",
 ]
+PARALLEL = ["-n", "auto"]  # as many at a time as there are cores
 PEERS = ["uvloop", "gevent", "twisted", "tornado", "trio", "anyio", "easynetwork"]
 PROGRAMS = ["django", "dnslib", "prometheus-client", "werkzeug"]  # run by tests/test_programs.py
 CLUSTER = "distributed"  # Dask's, for tests/test_dask_executor.py
@@ -64,7 +64,11 @@ def build(session: nox.Session, folder: Path, *packages: str) -> list[str]:
     shutil.rmtree(folder, ignore_errors=True)
     session.install("build")
     for name in packages:
-        session.run("python", "-m", "build", "--outdir", str(folder), f"packages/{name}")
+        source = ROOT / "packages" / name
+        backend = nox.project.load_toml(source / "pyproject.toml")["build-system"]["requires"]
+        session.install(*backend)
+        # Without an environment of its own, which would take longer than to build.
+        session.run("python", "-m", "build", "--no-isolation", "--outdir", str(folder), str(source))
     return sorted(map(str, folder.glob("*.whl")))
 
 
@@ -102,9 +106,7 @@ def tests(session: nox.Session) -> None:
     install_from_source(session)
     session.install("coverage", *TEST_TOOLS, *PROGRAMS, CLUSTER)
     session.run("coverage", "erase")
-    # In CI, where nobody sees whether the machine was busy, a failure has to show twice.
-    again = ["--reruns", "1"] if "CI" in os.environ else []
-    session.run("coverage", "run", "-m", "pytest", *again, *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -114,7 +116,7 @@ def interpreters(session: nox.Session) -> None:
     """Run all tests on every supported interpreter that this machine has."""
     install_from_source(session)
     session.install(*TEST_TOOLS, *PROGRAMS, CLUSTER)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session
@@ -130,11 +132,11 @@ def packages(session: nox.Session, package: str) -> None:
     session.run(python, "-m", "pip", "install", "-q", *wheels, external=True)
     session.run(python, "-m", "pip", "check", external=True)
     session.run(
-        python, "-m", "pip", "install", "-q", CHECKERS[0], "pytest", "pytest-timeout", "hypothesis",
-        "trustme", *extras(package),
+        python, "-m", "pip", "install", "-q", CHECKERS[0], "pytest", "pytest-timeout",
+        "pytest-xdist", "hypothesis", "trustme", *extras(package),
         external=True,
     )  # fmt: skip
-    session.run(python, "-m", "pytest", f"packages/{package}/tests", external=True)
+    session.run(python, "-m", "pytest", *PARALLEL, f"packages/{package}/tests", external=True)
     modules = sorted(
         f"netserve.{leaf.parent.name}"
         for leaf in (ROOT / "packages" / package / "src" / "netserve").glob("*/py.typed")

@@ -568,6 +568,7 @@ server = Server(("127.0.0.1", 0), lambda *_: None)
 pidfd_open = os.pidfd_open
 
 def collected_before(pid):
+    os.pidfd_open = pidfd_open
     server.active_children.collect(blocking=True)
     return pidfd_open(pid)
 
