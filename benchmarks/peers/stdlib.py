@@ -1,9 +1,9 @@
 """The standard library's socketserver: synchronous, with threads, with forks."""
 
-import http.server
 import socketserver
+from typing import Any
 
-from benchmarks.application import Values, WebHandler, answer_dns, serve_redis
+from benchmarks import applications
 from benchmarks.service import (
     BACKLOG,
     MAX_LINE,
@@ -44,17 +44,6 @@ class Mix(socketserver.StreamRequestHandler):
             self.wfile.write(answer(line))
 
 
-class Redis(socketserver.StreamRequestHandler):
-    """A small Redis."""
-
-    disable_nagle_algorithm = True
-    values = Values()  # shared by all connections
-
-    def handle(self) -> None:
-        """Answer commands until the client closes."""
-        serve_redis(self.rfile, self.wfile, self.values)
-
-
 class Datagram(socketserver.BaseRequestHandler):
     """Answers a datagram."""
 
@@ -62,15 +51,6 @@ class Datagram(socketserver.BaseRequestHandler):
         """Send it back in upper case."""
         data, socket = self.request
         socket.sendto(data.upper(), self.client_address)
-
-
-class Names(socketserver.BaseRequestHandler):
-    """A small name server."""
-
-    def handle(self) -> None:
-        """Answer the question."""
-        data, socket = self.request
-        socket.sendto(answer_dns(data), self.client_address)
 
 
 class Threads(socketserver.ThreadingMixIn):
@@ -85,60 +65,35 @@ class Forks(socketserver.ForkingMixIn):
     max_children = 100
 
 
-class TCP(socketserver.TCPServer):
-    """With a queue that the load doesn't overflow."""
-
-    request_queue_size = BACKLOG
-    allow_reuse_address = True
+HANDLERS: dict[str, type] = {"echo": Echo, "once": Once, "mix": Mix, "udp": Datagram}
+APPLICATIONS = ("resp", "dns", "http")
+MIXINS: dict[str, tuple[type, ...]] = {"sync": (), "threading": (Threads,), "forking": (Forks,)}
 
 
-class HTTP(http.server.HTTPServer):
-    """With that queue too."""
-
-    request_queue_size = BACKLOG
-
-
-class ThreadingTCP(Threads, TCP):
-    """A thread each."""
-
-
-class ForkingTCP(Forks, TCP):
-    """A process each."""
-
-
-class ThreadingUDP(Threads, socketserver.UDPServer):
-    """A thread for each datagram."""
-
-
-class ForkingUDP(Forks, socketserver.UDPServer):
-    """A process for each datagram."""
-
-
-class ThreadingHTTP(Threads, HTTP):
-    """The web server with threads."""
-
-
-class ForkingHTTP(Forks, HTTP):
-    """The web server with processes."""
-
-
-HANDLERS = {
-    "echo": Echo, "once": Once, "mix": Mix, "resp": Redis,
-    "udp": Datagram, "dns": Names, "http": WebHandler,
-}  # fmt: skip
-SERVERS: dict[str, tuple[type[TCP], type[socketserver.UDPServer], type[HTTP]]] = {
-    "sync": (TCP, socketserver.UDPServer, HTTP),
-    "threading": (ThreadingTCP, ThreadingUDP, ThreadingHTTP),
-    "forking": (ForkingTCP, ForkingUDP, ForkingHTTP),
-}
+def build(variant: str, service: str) -> tuple[Any, Any]:
+    """Return the server class and the handler of a row."""
+    transport: type = socketserver.TCPServer
+    if service == "http":
+        transport, handler = applications.web_server(), applications.web_handler()
+    elif service == "resp":
+        handler = applications.redis_handler(socketserver.StreamRequestHandler)
+    elif service == "dns":
+        transport = socketserver.UDPServer
+        handler = applications.names_handler(socketserver.BaseRequestHandler)
+    else:
+        handler = HANDLERS[service]
+        if service == "udp":
+            transport = socketserver.UDPServer
+    # With a queue that the load doesn't overflow.
+    attributes = {"request_queue_size": BACKLOG, "allow_reuse_address": True}
+    return type("Server", (*MIXINS[variant], transport), attributes), handler
 
 
 def main() -> None:
     """Serve until told to stop."""
-    variant, service = arguments(*SERVERS, services=tuple(HANDLERS))
-    tcp, udp, web = SERVERS[variant]
-    kind = {"udp": udp, "dns": udp, "http": web}.get(service, tcp)
-    with kind(("127.0.0.1", 0), HANDLERS[service]) as server:
+    variant, service = arguments(*MIXINS, services=(*HANDLERS, *APPLICATIONS))
+    server_class, handler = build(variant, service)
+    with server_class(("127.0.0.1", 0), handler) as server:
         serve_until_signal(server.serve_forever, server.shutdown, server.server_address[1])
 
 

@@ -21,7 +21,7 @@ import pytest
 if not hasattr(os, "fork"):
     pytest.skip("the platform can't fork", allow_module_level=True)
 
-from netserve.concurrency import ForkingMixIn, _forking
+from netserve.concurrency import ForkingMixIn
 from netserve.core import (
     BaseServer,
     Deadline,
@@ -285,21 +285,21 @@ def test_a_child_may_be_collected_before_it_is_watched(connect, monkeypatch, mom
         connect(server)
         stop_when_idle(server)
         server.serve_forever()
-        assert not server._watches
+        assert not server._watch._pids
         assert len(server.ended) == 1
         assert server.stats().completed == 1
 
 
 @needs_pidfd
-def test_a_watch_may_be_closed_twice(connect):
-    """Whoever collects the child closes it; that may come between two looks at it."""
+def test_a_watch_may_be_ended_twice(connect):
+    """Whoever collects the child ends it; that may come between two looks at it."""
     with Server(waiting) as server:
         connect(server)
         server.handle_request()
-        (watch,) = server._watches
-        watch.close()
+        (descriptor,) = server._watch._pids
+        server._watch.remove(descriptor)
         reading, writing = os.pipe()
-        watch.close()
+        server._watch.remove(descriptor)
         os.write(writing, b"x")
         assert os.read(reading, 1) == b"x"
         os.close(reading)
@@ -389,7 +389,7 @@ def test_no_descriptor_is_left_of_a_child(connect, watching):
             server.handle_request()
         server.collect_children(blocking=True)
         assert [each.fileno() for each in server.duplicates] == [-1] * 5
-        assert not server._watches
+        assert not server._watch._pids
         assert server.requests_in_progress.active == 0
 
 
@@ -790,7 +790,7 @@ def test_without_room_for_the_places_nothing_is_forked(connect, monkeypatch, num
     def refuse(size):
         raise OSError(number, "no room")
 
-    monkeypatch.setattr(_forking, "Board", refuse)
+    monkeypatch.setattr("netserve.concurrency._places.Board", refuse)
     with Late(conversation) as server:
         connect(server)
         request, address = server.get_request()

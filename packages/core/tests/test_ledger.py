@@ -250,8 +250,7 @@ def test_a_child_keeps_one_entry(ledger):
     holder.start()
     assert holding.wait(PATIENCE)
     try:
-        others = ledger.after_fork(kept)
-        assert list(others) == [entries[0], entries[2]]
+        ledger.after_fork(kept)
         assert ledger.entries() == [kept]
         assert not kept.held
         assert ledger.end(kept)

@@ -253,15 +253,12 @@ def test_nothing_is_left_open_when_it_cannot_be_entered(monkeypatch):
     assert selector.get_map() is None
 
 
-def test_a_child_lets_go_of_what_is_the_parents(pair):
-    """After a fork no signal writes to the waker, and its descriptors are closed."""
+def test_a_child_leaves_its_parents_loop_alone(pair):
+    """After a fork no signal writes to the waker."""
     with Loop() as loop:
         loop.listen(pair[0])
         loop.after_fork()
         assert signal.set_wakeup_fd(-1) == -1
-        assert loop._waker.fileno() == -1
-        assert loop._selector.get_map() is None
-        loop.wake()
 
 
 def test_a_child_leaves_the_wake_up_descriptor_of_somebody_else(pair):

@@ -240,9 +240,8 @@ class AsyncioLoop(Loop):
         await asyncio.wait(left.values(), timeout=_UNWIND)
 
     def after_fork(self) -> None:
-        """Let go of what belongs to the parent, in a child process."""
+        """Leave the parent alone, in a child process."""
         self._waker.forget_signals()
-        self._waker.close()
 
     def _watch(self, descriptor: int) -> None:
         """Watch the listener at *descriptor*, and leave it as it is otherwise."""

@@ -147,6 +147,9 @@ def wait_for_any(pids: Iterable[int]) -> None:
 
 def _flush_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
-        # A stream may be missing (None), closed, or broken.
-        with contextlib.suppress(AttributeError, ValueError, OSError):
+        # Without contextlib, since it is run in each child: see ``_forking``.
+        try:  # noqa: SIM105
             stream.flush()
+        except (AttributeError, ValueError, OSError):
+            # A stream may be missing (None), closed, or broken.
+            pass

@@ -3,12 +3,15 @@
 Theory of operation. The parent forks and lets go of the request; the child runs
 it and exits with its outcome. On a server of this project the parent keeps a
 duplicate of the connection, through which a drain can end its input or abort it,
-and the ledger's entry until the child is collected. A descriptor for the child
-(:manpage:`pidfd_open(2)`) in the loop's selector tells when that is; where there
-is none, the loop looks every quarter of a second. Where a connection has to be opened
+and the ledger's entry until the child is collected; ``_child_watch`` tells when that is.
+Where a connection has to be opened
 before its handler begins, the child tells the parent through a pipe when it is, and
 who the client is: until then a drain doesn't end its input. While ``max_children`` run, the
 loop doesn't accept, and stays awake to everything else.
+
+To fork costs by the memory that parent and child write to afterwards, as the system
+copies each page then: to look at an object is to write to its count of references. So
+what is done for each child is little, and touches few objects.
 """
 
 import errno
@@ -16,12 +19,12 @@ import marshal
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from typing_extensions import TypeVar
 
+from netserve.concurrency._child_watch import ChildWatch
 from netserve.concurrency._children import Children
-from netserve.concurrency._places import Board, BoardPlace
 from netserve.core import (
     BaseServer,
     Entry,
@@ -36,10 +39,11 @@ from netserve.core import (
     run_request,
 )
 
+if TYPE_CHECKING:
+    from netserve.concurrency._places import Board, BoardPlace
+
 _RequestT = TypeVar("_RequestT", contravariant=True)
 _AddressT = TypeVar("_AddressT", contravariant=True)
-
-_PAUSE: Final = 0.25  # seconds
 
 _MOST_TOLD: Final = 4096  # bytes, which a pipe takes in one piece
 
@@ -88,15 +92,14 @@ class ForkingMixIn(ServerMixIn):
 
     @needs_no_interval
     def service_actions(self) -> None:
-        """Collect the processes that have ended."""
+        """Collect the processes that have ended, where no loop of this project's does."""
         super().service_actions()
         if not isinstance(self, BaseServer):
             self.collect_children()
-        elif self.active_children is not None:
-            # Our loop doesn't accept while there are too many, and so needn't wait here.
+        elif self.current_loop is None and self.active_children is not None:
             self.active_children.collect()
-            for watch in _watches(self).copy() if self.current_loop is None else ():
-                watch.look_opened()
+            for child in _opening(self).copy():
+                child.look_opened()
 
     def may_accept(self) -> bool:
         """Whether fewer than :attr:`max_children` processes run, and the server has room."""
@@ -108,8 +111,11 @@ class ForkingMixIn(ServerMixIn):
     def _ns_serving(self) -> Generator[Loop]:
         """As everywhere, with the children watched that were started before."""
         with super()._ns_serving() as loop:
-            for watch in _watches(self).copy():
+            watch: ChildWatch | None = vars(self).get("_watch")
+            if watch is not None:
                 watch.begin()
+            for child in _opening(self):
+                child.await_opened()
             yield loop
 
     def process_request(
@@ -151,9 +157,10 @@ class ForkingMixIn(ServerMixIn):
         """Close the server, then wait for the processes as :attr:`block_on_close` says."""
         super().server_close()
         self.collect_children(blocking=self.block_on_close)
-        board = vars(self).pop("_board", None)
-        if board is not None:
-            board.close()
+        for name in ("_board", "_watch"):
+            held = vars(self).pop(name, None)
+            if held is not None:
+                held.close()
 
 
 def _fork(
@@ -171,30 +178,8 @@ def _fork_and_watch(
     server: BaseServer[HookRequestT, HookAddressT], children: Children, entry: Entry
 ) -> None:
     """Fork a child for *entry*, and see that it is ended in the ledger once that has exited."""
-    report = _Report()
-
-    def work() -> int:
-        server.become_child(entry)
-        vars(server)["_tell_parent"] = report.tell
-        return run_request(server, entry.request, entry.address).value
-
-    watches = _watches(server)
-    mine: list[_Watch] = []
-
-    def ended(code: int | None) -> None:
-        for watch in mine:
-            watches.discard(watch)
-            watch.close()
-        entry.outcome = _OUTCOMES.get(code, Outcome.FAILED)
-        _leave_place(entry)
-        server.close_duplicate(entry.handle)
-        server.request_ended(entry)
-
     try:
-        entry.handle = server.duplicate_request(entry.request)
-        entry.place = _take_place(server)
-        if entry.opening:
-            report.open()
+        child = _Child(server, _watch(server, children), entry)
     except OSError as error:
         _leave_place(entry)
         _release(server, entry)
@@ -203,21 +188,23 @@ def _fork_and_watch(
         raise ExhaustedError(error.errno, error.strerror) from error
     entry.held = True
     try:
-        pid = _fork(children, work, ended)
+        pid = _fork(children, child.work, child.ended)
     except BaseException:
         entry.held = False
+        child.forget()
         _leave_place(entry)
         _release(server, entry)
-        report.close()
         raise
-    report.close_writer()
-    watch = _Watch(server, children, pid, entry, report)
-    watches.add(watch)
-    mine.append(watch)
-    if pid not in children:
-        # Somebody has collected it before there was a watch to end.
-        watches.discard(watch)
-        watch.close()
+    child.begin(pid)
+
+
+def _watch(server: BaseServer[Any, Any], children: Children) -> ChildWatch:
+    """What tells *server* of the ends of *children*; raises :class:`OSError`."""
+    watch: ChildWatch | None = vars(server).get("_watch")
+    if watch is None:
+        watch = vars(server)["_watch"] = ChildWatch(server, children)
+        watch.begin()
+    return watch
 
 
 def _release(server: BaseServer[Any, Any], entry: Entry) -> None:
@@ -227,13 +214,15 @@ def _release(server: BaseServer[Any, Any], entry: Entry) -> None:
         server.close_duplicate(duplicate)
 
 
-def _take_place(server: BaseServer[Any, Any]) -> BoardPlace | None:
+def _take_place(server: BaseServer[Any, Any]) -> "BoardPlace | None":
     """Where a child of *server* is to tell its client's address, if it learns that itself."""
     if not getattr(server, "_ns_learns_address_late", False):
         return None
     board: Board | None = vars(server).get("_board")
     if board is None:
-        board = Board(cast("ForkingMixIn", server).max_children)
+        from netserve.concurrency import _places
+
+        board = _places.Board(cast("ForkingMixIn", server).max_children)
         vars(server)["_board"] = board
     return board.take()
 
@@ -248,13 +237,12 @@ def _leave_place(entry: Entry) -> None:
 
 
 class _Report:
-    """A pipe through which a child tells its parent that it has opened its connection."""
+    """A pipe through which a child tells its parent that it has opened its connection.
+
+    To make it raises :class:`OSError`.
+    """
 
     def __init__(self) -> None:
-        self.reader = self._writer = -1
-
-    def open(self) -> None:
-        """Make the pipe; raises :class:`OSError`."""
         self.reader, self._writer = os.pipe()
         os.set_blocking(self.reader, False)
 
@@ -297,75 +285,113 @@ _OUTCOMES: Final[dict[int | None, Outcome]] = {
 }
 
 
-def _watches(server: object) -> "set[_Watch]":
-    """What sees to the children of *server*."""
-    watches: set[_Watch] = vars(server).setdefault("_watches", set())
-    return watches
+def _opening(server: object) -> "set[_Child]":
+    """The children of *server* that are yet to open their connections."""
+    opening: set[_Child] = vars(server).setdefault("_opening", set())
+    return opening
 
 
-class _Watch:
-    """Sees to it that *server*'s loop collects the child *pid* when that has ended."""
+def _handles(server: object) -> set[int]:
+    """The descriptors of the duplicates that *server* keeps of its children's connections."""
+    handles: set[int] = vars(server).setdefault("_handles", set())
+    return handles
 
-    def __init__(
-        self,
-        server: BaseServer[Any, Any],
-        children: Children,
-        pid: int,
-        entry: Entry,
-        report: _Report,
-    ) -> None:
+
+class _Child:
+    """A process of *server*'s that runs *entry*, as its parent sees it.
+
+    To make it raises :class:`OSError` where the system has no descriptors left.
+    """
+
+    __slots__ = ("_descriptor", "_entry", "_handle", "_report", "_server", "_watch")
+
+    def __init__(self, server: BaseServer[Any, Any], watch: ChildWatch, entry: Entry) -> None:
         self._server = server
-        self._children = children
-        self._pid = pid
+        self._watch = watch
         self._entry = entry
-        self._report = report
+        self._descriptor = -1
+        self._handle = -1
+        self._report: _Report | None = None
+        entry.handle = server.duplicate_request(entry.request)
+        if entry.handle is not entry.request:
+            self._handle = entry.handle.fileno()
+            _handles(server).add(self._handle)
         try:
-            self._descriptor = os.pidfd_open(pid)
-        except (AttributeError, OSError):
-            self._descriptor = -1
-        self.begin()
+            entry.place = _take_place(server)
+            if entry.opening:
+                self._report = _Report()
+        except BaseException:
+            self.forget()
+            raise
 
-    def begin(self) -> None:
-        """Have the loop that runs look after the child; does nothing while none does."""
-        if self._report.reader >= 0:
-            self._server.add_reader(self._report.reader, self.look_opened)
-        if self._descriptor >= 0:
-            self._server.add_reader(self._descriptor, self._look)
-        else:
-            self._server.call_later(_PAUSE, self._look_again)
+    def work(self) -> int:
+        """In the child: run the request; returns the exit status."""
+        server, entry = self._server, self._entry
+        handles = _handles(server)
+        handles.discard(self._handle)
+        # Other children's connections end with those, not with this one.
+        for handle in handles:
+            os.close(handle)
+        handles.clear()
+        server.become_child(entry)
+        if self._report is not None:
+            vars(server)["_tell_parent"] = self._report.tell
+        return run_request(server, entry.request, entry.address).value
 
-    def close(self) -> None:
-        """Watch no longer; may be called twice."""
-        self._close_report()
+    def begin(self, pid: int) -> None:
+        """In the parent: watch the child, which is *pid*, unless it has been collected."""
+        if self._report is not None:
+            self._report.close_writer()
+            _opening(self._server).add(self)
+            self.await_opened()
+        self._descriptor = self._watch.add(pid)
+        if pid not in self._watch.children:
+            # Somebody was faster, when there was nothing to forget.
+            self.forget()
+
+    def ended(self, code: int | None) -> None:
+        """In the parent: the child has ended, with the exit status *code* if that is known."""
+        server, entry = self._server, self._entry
+        entry.outcome = _OUTCOMES.get(code, Outcome.FAILED)
+        self.forget()
+        _leave_place(entry)
+        server.requests_in_progress.add_bytes(*server.request_traffic(entry.handle))
+        server.close_duplicate(entry.handle)
+        server.request_ended(entry)
+
+    def forget(self) -> None:
+        """Watch the child no longer; may be called twice."""
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            self._server.remove_reader(descriptor)
-            os.close(descriptor)
+        self._watch.remove(descriptor)
+        if self._handle >= 0:
+            _handles(self._server).discard(self._handle)
+            self._handle = -1
+        if self._report is not None:
+            self._close_report(self._report)
+
+    def await_opened(self) -> None:
+        """Have the loop that runs, if one does, hear what the child tells."""
+        if self._report is not None:
+            self._server.add_reader(self._report.reader, self.look_opened)
 
     def look_opened(self) -> None:
         """Take note if the child tells that it has opened its connection, or never will."""
-        if self._report.reader < 0:
+        report = self._report
+        if report is None:
             return
         try:
-            told = self._report.hear()
+            told = report.hear()
         except BlockingIOError:
             return
-        self._close_report()
+        self._close_report(report)
         if told:
             address = marshal.loads(told)
             self._server.request_opened(
                 self._entry, self._entry.address if address is None else address
             )
 
-    def _close_report(self) -> None:
-        if self._report.reader >= 0:
-            self._server.remove_reader(self._report.reader)
-            self._report.close()
-
-    def _look(self) -> None:
-        self._children.collect_one(self._pid)
-
-    def _look_again(self) -> None:
-        self._look()
-        if self._pid in self._children:
-            self._server.call_later(_PAUSE, self._look_again)
+    def _close_report(self, report: _Report) -> None:
+        self._report = None
+        _opening(self._server).discard(self)
+        self._server.remove_reader(report.reader)
+        report.close()

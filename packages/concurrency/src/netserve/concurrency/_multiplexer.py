@@ -7,10 +7,11 @@ fastest way there is in Python, as long as no handler blocks.
 Blocking is noticed by a *monitor*, a second thread that looks every few
 milliseconds while there is work (and sleeps while there is none) at a serial
 number, which the leader makes odd when it enters a handler, and even when it
-leaves. The same odd number twice means that the leader sits in one handler. Then
-the monitor *stands in*: it leads until the other comes back, and from then on, for
-a while, ready connections go to a bounded pool of workers, whoever leads. When
-no handler has taken long for a second, the leader runs them inline again.
+leaves. The same odd number twice means that the leader sits in one handler, unless
+other programs keep it from a processor. Then the monitor *stands in*: it leads until
+the other comes back, and from then on, for a while, ready connections go to a bounded
+pool of workers, whoever leads. When no handler has taken long for a second, the leader
+runs them inline again.
 
 Hand-over without a lock in the fast path: the monitor first sets ``_deposed``,
 then looks at the serial number again; the leader first changes the number, then
@@ -42,6 +43,7 @@ from netserve.concurrency._connection import READ, UNREGISTERED, WRITE, Connecti
 from netserve.concurrency._opening_connection import OpeningConnection
 from netserve.concurrency._poller import poller_for
 from netserve.concurrency._pool import WorkerPool
+from netserve.concurrency._progress import Progress
 from netserve.core import (
     Deadline,
     DeadlineError,
@@ -153,6 +155,7 @@ class Multiplexer(Loop):
     def __enter__(self) -> Self:
         super().__enter__()
         self._leader = threading.get_ident()
+        self._progress = Progress()
         self._watching = self._pool is None
         self._poller = poller_for(self._selector, self.wake)
         self._poll = self._poller.poll
@@ -700,11 +703,12 @@ class Multiplexer(Loop):
                 self._watching = True
                 quiet = 0
             time.sleep(_LOOK)
-            serial = self._serial
+            serial, ran = self._serial, self._progress.ran()
             if serial != seen:
                 quiet = 0
             elif serial & 1:
-                self._depose(serial)
+                if not self._progress.waits_for_processor(ran, _LOOK):
+                    self._depose(serial)
             else:
                 quiet += 1
             seen = serial

@@ -232,10 +232,10 @@ class WorkerLedger(Ledger):
                     )
                 )  # fmt: skip
 
-    def after_fork(self, kept: Entry) -> Iterable[Entry]:
+    def after_fork(self, kept: Entry) -> None:
         """As everywhere; a child of the worker has no slot."""
         self._slot = None
-        return super().after_fork(kept)
+        super().after_fork(kept)
 
 
 class SummedLedger(Ledger):

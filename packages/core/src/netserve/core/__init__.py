@@ -30,6 +30,7 @@ from netserve.core._errors import (
     UnnamedPeerError,
 )
 from netserve.core._framing import Decoder, Framing
+from netserve.core._later import import_later
 from netserve.core._ledger import Entry, Ledger, Place
 from netserve.core._lifecycle import Lifecycle, needs_no_interval
 from netserve.core._logs import log
@@ -123,6 +124,7 @@ __all__ = [
     "admit_peer",
     "end_request",
     "finish_opening",
+    "import_later",
     "is_coroutine_handler",
     "log",
     "may_follow",

@@ -17,7 +17,7 @@ thread that holds it; every step leaves the table in order.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from netserve.core._admission import peer_key
@@ -133,9 +133,10 @@ class Ledger:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
+        self._changed: threading.Condition | None = None
         self._waiting = 0
         self._entries: dict[int, Entry] = {}
+        self._inherited: object = None
         self._surplus = 0
         self._accepted = 0
         self._ends = dict.fromkeys(Outcome, 0)
@@ -212,7 +213,7 @@ class Ledger:
                 self._peers[entry.peer] -= 1
                 if not self._peers[entry.peer]:
                     del self._peers[entry.peer]
-            if self._waiting:
+            if self._changed is not None and self._waiting:
                 self._changed.notify_all()
         wake = self.wake
         if wake is not None:
@@ -274,7 +275,8 @@ class Ledger:
     def notify(self) -> None:
         """Let those who wait look again."""
         with self._lock:
-            self._changed.notify_all()
+            if self._changed is not None:
+                self._changed.notify_all()
 
     def wait_for(self, condition: Callable[[], bool], until: Callable[[], float]) -> bool:
         """Wait until *condition*, or until the monotonic time that *until* tells.
@@ -283,6 +285,8 @@ class Ledger:
         whether the condition holds.
         """
         with self._lock:
+            if self._changed is None:
+                self._changed = threading.Condition(self._lock)
             self._waiting += 1
             try:
                 while not condition():
@@ -294,15 +298,15 @@ class Ledger:
             finally:
                 self._waiting -= 1
 
-    def after_fork(self, kept: Entry) -> Iterable[Entry]:
-        """Keep *kept* alone, in a child process; returns the others, which the parent has."""
+    def after_fork(self, kept: Entry) -> None:
+        """Keep *kept* alone, in a child process; the parent has the others."""
         # Another thread may have held the lock, and isn't here to release it.
         self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
+        self._changed = None
         self._waiting = 0
         self.wake = None
-        others = [entry for entry in self._entries.values() if entry is not kept]
+        # Kept, since to free them would copy all the memory that they lie in.
+        self._inherited = self._entries
         self._entries = {kept.key: kept}
         self._surplus = 0
         kept.held = False
-        return others

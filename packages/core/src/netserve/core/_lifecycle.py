@@ -75,6 +75,7 @@ class Lifecycle(Supervision[RequestT, AddressT]):
     _ns_loop_thread: int | None = None
     _ns_drain: Drain | None = None
     _ns_handles_in_loop: bool = False
+    _ns_is_child: bool = False
 
     @cached_property
     def _ns_lock(self) -> threading.RLock:
@@ -337,16 +338,14 @@ class Lifecycle(Supervision[RequestT, AddressT]):
     def become_child(self, entry: Entry) -> None:
         """Leave the server to the parent, in a forked child that runs *entry* alone."""
         loop, self._ns_loop, self._ns_loop_thread = self._ns_loop, None, None
-        # The parent tells of the end, when it has collected the child.
+        # The parent tells of the end and of the bytes, when it has collected the child.
         self.access_log: bool = False
+        self._ns_is_child = True
         # Other threads may have held these, and are not here to release them.
         self._ns_lock = threading.RLock()
-        self._ns_loop_ended = threading.Event()
-        self._ns_loop_ended.set()
+        self._ns_loop_ended = _ENDED
         self._ns_forget_drain()
-        for other in self._ns_ledger.after_fork(entry):
-            if other.held:
-                self.close_duplicate(other.handle)
+        self._ns_ledger.after_fork(entry)
         if loop is not None:
             loop.after_fork()
 
@@ -507,3 +506,7 @@ class Lifecycle(Supervision[RequestT, AddressT]):
 
 
 _NEVER: Final = float("inf")
+
+# What a child finds of its parent's loop; made here, not in each of them.
+_ENDED: Final = threading.Event()
+_ENDED.set()

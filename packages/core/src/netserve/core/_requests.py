@@ -35,7 +35,7 @@ def run_request(
         entry.thread = threading.get_ident()
     outcome = Outcome.FAILED
     try:
-        if supervision is not None:
+        if supervision is not None and supervision.opens_requests:
             client_address = supervision.open_and_wait(request, client_address)
         server.finish_request(request, client_address)
     except Exception:

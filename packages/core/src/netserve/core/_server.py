@@ -203,7 +203,8 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
             entry.thread = threading.get_ident()
         self._ns_handles_in_loop = True
         try:
-            client_address = self.open_and_wait(request, client_address)
+            if self.opens_requests:
+                client_address = self.open_and_wait(request, client_address)
             self.finish_request(request, client_address)
             if entry is not None and expired(request) is not None:
                 entry.outcome = Outcome.TIMED_OUT

@@ -102,6 +102,10 @@ class Supervision(Generic[RequestT, AddressT]):
     def close_duplicate(self, duplicate: RequestT) -> None:
         """Release what :meth:`duplicate_request` gave; the peer must notice nothing."""
 
+    def request_traffic(self, request: RequestT) -> tuple[int, int]:
+        """How many bytes *request* has received and sent; zeros, as here, where it isn't known."""
+        return 0, 0
+
     def is_connected(self, request: RequestT) -> bool:
         """Whether the peer of *request* is still there, as far as this side knows.
 

@@ -159,8 +159,8 @@ class StreamServer(SocketServer[StreamRequest, AddressT]):
     def close_request(self, request: StreamRequest) -> None:
         """Close this process's socket of the connection."""
         entry = self.requests_in_progress.find(request)
-        if entry is not None and not entry.held:
-            self.requests_in_progress.add_bytes(*traffic(request))
+        if entry is not None and not entry.held and not self._ns_is_child:
+            self.requests_in_progress.add_bytes(*self.request_traffic(request))
         request.close()
         self.request_closed(request)
 
@@ -171,6 +171,10 @@ class StreamServer(SocketServer[StreamRequest, AddressT]):
     def abort_request(self, request: StreamRequest) -> None:
         """Shut both sides, which ends every wait on the connection."""
         request.shutdown(_socket.SHUT_RDWR)
+
+    def request_traffic(self, request: StreamRequest) -> tuple[int, int]:
+        """How many bytes went over the connection; zeros where the system doesn't tell."""
+        return traffic(request)
 
     def is_connected(self, request: StreamRequest) -> bool:
         """Whether the connection is open in either direction, and hasn't broken off."""
@@ -189,10 +193,6 @@ class StreamServer(SocketServer[StreamRequest, AddressT]):
 
     def close_duplicate(self, duplicate: StreamRequest) -> None:
         """Close that socket, when the other process has ended."""
-        # Not when the other process couldn't be started, and this one goes on.
-        entries = self.requests_in_progress.entries()
-        if any(entry.held and entry.handle is duplicate for entry in entries):
-            self.requests_in_progress.add_bytes(*traffic(duplicate))
         duplicate.close()
 
 

@@ -1,0 +1,95 @@
+"""How a server's loop learns that a child of its own has ended.
+
+Theory of operation. Each child has a descriptor that becomes readable with its end
+(:manpage:`pidfd_open(2)`). All of them are in one :manpage:`epoll(7)` of their own, and
+the loop watches that: to begin with a child, and to end with it, is one call each, and
+touches little memory, which after a fork is what costs. Where a system has none of
+these, the loop looks at all children every quarter of a second.
+"""
+
+import os
+import select
+from typing import Any, Final
+
+from netserve.concurrency._children import Children
+from netserve.core import BaseServer
+
+_PAUSE: Final = 0.25  # seconds
+_READ: Final = 1  # select.EPOLLIN, which is absent where there is no epoll
+
+
+class ChildWatch:
+    """Has the loop of *server* collect those of *children* that have ended."""
+
+    def __init__(self, server: BaseServer[Any, Any], children: Children) -> None:
+        self._server = server
+        self.children: Final = children
+        self._pids: dict[int, int] = {}
+        self._looks = self._closing = False
+        self._epoll = select.epoll() if _can_tell() else None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self.children)} children>"
+
+    def begin(self) -> None:
+        """Have the loop that runs look after the children; does nothing while none does."""
+        self._looks = False
+        if self._epoll is not None:
+            self._server.add_reader(self._epoll.fileno(), self._look)
+        if len(self._pids) < len(self.children):
+            self._look_later()
+
+    def add(self, pid: int) -> int:
+        """Watch the child *pid*; returns what :meth:`remove` takes."""
+        descriptor = -1
+        if self._epoll is not None:
+            try:
+                descriptor = os.pidfd_open(pid)
+            except OSError:
+                # There are no descriptors left, or somebody has collected it.
+                pass
+            else:
+                self._epoll.register(descriptor, _READ)
+                self._pids[descriptor] = pid
+        if descriptor < 0:
+            self._look_later()
+        return descriptor
+
+    def remove(self, descriptor: int) -> None:
+        """Watch that child no longer; harmless when nobody does."""
+        if self._epoll is not None and self._pids.pop(descriptor, None) is not None:
+            # To close it wouldn't do: the children that were forked since have it too.
+            self._epoll.unregister(descriptor)
+            os.close(descriptor)
+            self._close_if_over()
+
+    def close(self) -> None:
+        """Release the epoll, once no child is left."""
+        self._closing = True
+        self._close_if_over()
+
+    def _close_if_over(self) -> None:
+        if self._closing and not self._pids and self._epoll is not None:
+            self._epoll.close()
+
+    def _look(self) -> None:
+        assert self._epoll is not None
+        for descriptor, _ in self._epoll.poll(0):
+            pid = self._pids.get(descriptor)
+            if pid is not None:
+                self.children.collect_one(pid)
+
+    def _look_later(self) -> None:
+        if not self._looks:
+            self._looks = self._server.call_later(_PAUSE, self._look_again)
+
+    def _look_again(self) -> None:
+        self._looks = False
+        self.children.collect()
+        if len(self._pids) < len(self.children):
+            self._look_later()
+
+
+def _can_tell() -> bool:
+    """Whether the system tells of the end of children."""
+    return hasattr(os, "pidfd_open") and hasattr(select, "epoll")
