@@ -50,8 +50,10 @@ class ThreadingMixIn(ServerMixIn):
     @property
     def request_threads(self) -> ThreadGroup:
         """The threads that ``server_close`` waits for."""
-        # In one step, because the loop and server_close may both be the first.
-        group: ThreadGroup = vars(self).setdefault("_request_threads", ThreadGroup())
+        group: ThreadGroup | None = vars(self).get("_request_threads")
+        if group is None:
+            # In one step, because the loop and server_close may both be the first.
+            group = vars(self).setdefault("_request_threads", ThreadGroup())
         return group
 
     def process_request(

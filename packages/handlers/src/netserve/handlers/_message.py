@@ -202,7 +202,8 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
 
     def finish(self) -> None:
         """Clean up after the last message; sends what is still queued."""
-        self.flush()
+        if self._queue or self._answers:
+            self.flush()
 
     def feed(self, data: bytes, /) -> bytes:
         """Handle the messages that *data* completes; return all the answers, framed.
@@ -369,7 +370,8 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
         try:
             answer = None if self._closing else self.handle_message(data)
         finally:
-            self.flush()
+            if self._queue or self._answers:
+                self.flush()
         if answer is not None:
             self._sender.transmit_last(answer)
 
