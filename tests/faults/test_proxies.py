@@ -17,7 +17,7 @@ HEADERS = [
 CUTS = [(header, cut) for header in HEADERS for cut in range(len(header))]
 
 # The synchronous server has them one after the other.
-DEADLINES = {"TCPServer": 0.01, "ThreadingMixIn": 0.5, "ForkingMixIn": 0.5}
+DEADLINES = {kind: 0.01 if kind == "TCPServer" else 0.5 for kind in KINDS}
 
 
 @pytest.mark.fault("PROXY headers cut at each byte")

@@ -142,13 +142,10 @@ def test_close_during_accept(seen: Callable[..., None], server: str) -> None:
 def test_idle_wake_ups(seen: Callable[..., None]) -> None:
     """A server without requests sleeps; all sleep side by side, a few seconds long."""
     span = 3.0
-    frameworks = ["", "drop-in ", "stdlib "]
+    kinds = [*KINDS, *(f"drop-in {kind}" for kind in KINDS if kind != "AsyncioMixIn")]
+    names = dict.fromkeys([*kinds, *map(stdlib, kinds)])
     with ExitStack() as stack:
-        programs = {
-            framework + kind: stack.enter_context(Program(framework + kind))
-            for framework in frameworks
-            for kind in KINDS
-        }
+        programs = {name: stack.enter_context(Program(name)) for name in names}
         time.sleep(0.5)
         before = {name: switches(program) for name, program in programs.items()}
         time.sleep(span)

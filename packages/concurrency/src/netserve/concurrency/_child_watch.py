@@ -9,6 +9,7 @@ these, the loop looks at all children every quarter of a second.
 
 import os
 import select
+import threading
 from typing import Any, Final
 
 from netserve.concurrency._children import Children
@@ -19,11 +20,15 @@ _READ: Final = 1  # select.EPOLLIN, which is absent where there is no epoll
 
 
 class ChildWatch:
-    """Has the loop of *server* collect those of *children* that have ended."""
+    """Has the loop of *server* collect those of *children* that have ended.
+
+    It may be closed in another thread while the loop forks its last child.
+    """
 
     def __init__(self, server: BaseServer[Any, Any], children: Children) -> None:
         self._server = server
         self.children: Final = children
+        self._lock = threading.RLock()
         self._pids: dict[int, int] = {}
         self._looks = self._closing = False
         self._epoll = select.epoll() if _can_tell() else None
@@ -34,7 +39,7 @@ class ChildWatch:
     def begin(self) -> None:
         """Have the loop that runs look after the children; does nothing while none does."""
         self._looks = False
-        if self._epoll is not None:
+        if self._epoll is not None and not self._epoll.closed:
             self._server.add_reader(self._epoll.fileno(), self._look)
         if len(self._pids) < len(self.children):
             self._look_later()
@@ -42,39 +47,44 @@ class ChildWatch:
     def add(self, pid: int) -> int:
         """Watch the child *pid*; returns what :meth:`remove` takes."""
         descriptor = -1
-        if self._epoll is not None:
-            try:
-                descriptor = os.pidfd_open(pid)
-            except OSError:
-                # There are no descriptors left, or somebody has collected it.
-                pass
-            else:
-                self._epoll.register(descriptor, _READ)
-                self._pids[descriptor] = pid
+        with self._lock:
+            if self._epoll is not None and not self._epoll.closed:
+                try:
+                    descriptor = os.pidfd_open(pid)
+                except OSError:
+                    # There are no descriptors left, or somebody has collected it.
+                    pass
+                else:
+                    self._epoll.register(descriptor, _READ)
+                    self._pids[descriptor] = pid
         if descriptor < 0:
             self._look_later()
         return descriptor
 
     def remove(self, descriptor: int) -> None:
         """Watch that child no longer; harmless when nobody does."""
-        if self._epoll is not None and self._pids.pop(descriptor, None) is not None:
-            # To close it wouldn't do: the children that were forked since have it too.
-            self._epoll.unregister(descriptor)
-            os.close(descriptor)
-            self._close_if_over()
+        with self._lock:
+            if self._epoll is not None and self._pids.pop(descriptor, None) is not None:
+                # To close it wouldn't do: the children that were forked since have it too.
+                self._epoll.unregister(descriptor)
+                os.close(descriptor)
+                self._close_if_over()
 
     def close(self) -> None:
         """Release the epoll, once no child is left."""
-        self._closing = True
-        self._close_if_over()
+        with self._lock:
+            self._closing = True
+            self._close_if_over()
 
     def _close_if_over(self) -> None:
         if self._closing and not self._pids and self._epoll is not None:
             self._epoll.close()
 
     def _look(self) -> None:
-        assert self._epoll is not None
-        for descriptor, _ in self._epoll.poll(0):
+        with self._lock:
+            epoll = self._epoll
+            ended = [] if epoll is None or epoll.closed else epoll.poll(0)
+        for descriptor, _ in ended:
             pid = self._pids.get(descriptor)
             if pid is not None:
                 self.children.collect_one(pid)

@@ -157,10 +157,13 @@ class ForkingMixIn(ServerMixIn):
         """Close the server, then wait for the processes as :attr:`block_on_close` says."""
         super().server_close()
         self.collect_children(blocking=self.block_on_close)
-        for name in ("_board", "_watch"):
-            held = vars(self).pop(name, None)
-            if held is not None:
-                held.close()
+        board = vars(self).pop("_board", None)
+        if board is not None:
+            board.close()
+        watch: ChildWatch | None = vars(self).get("_watch")
+        if watch is not None:
+            # Kept, for a child that the loop forks at this moment.
+            watch.close()
 
 
 def _fork(

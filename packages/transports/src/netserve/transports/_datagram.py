@@ -204,6 +204,10 @@ class DatagramServer(SocketServer[DatagramRequest, AddressT]):
         """*request* itself."""
         return request
 
+    def request_traffic(self, request: DatagramRequest) -> tuple[int, int]:
+        """Zeros: a datagram's bytes are counted when it is received."""
+        return 0, 0
+
     def close_duplicate(self, duplicate: DatagramRequest) -> None:
         """Do nothing: the socket is the server's own."""
 
