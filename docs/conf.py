@@ -20,6 +20,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.intersphinx",
     "diagrams",
+    "diffs",
     "plots",
     "public_names",
 ]
