@@ -27,6 +27,8 @@ _STEP: Final = 0.02  # seconds between looks at what hasn't been delivered
 _SIOCINQ: Final = 0x541B
 _SIOCOUTQ: Final = 0x5411
 _TCP_INFO_SIZE: Final = 216
+# tcpi_state, _bytes_received, _notsent_bytes, _bytes_sent and _bytes_retrans.
+_TRAFFIC: Final = struct.Struct("=B127xQ8xI52xQQ")
 _UNTRACKED: Final = (0, 0)
 
 # The states of a connection (tcpi_state) in which the end of the input has come,
@@ -91,10 +93,7 @@ def traffic(connection: _socket.socket) -> tuple[int, int]:
     info = _tcp_info(connection)
     if not info:
         return _UNTRACKED
-    (received,) = struct.unpack_from("Q", info, 128)
-    (unsent,) = struct.unpack_from("I", info, 144)
-    sent, again = struct.unpack_from("QQ", info, 200)
-    state = info[0]
+    state, received, unsent, sent, again = _TRAFFIC.unpack(info)
     received -= state in _INPUT_ENDED and received > 0
     unsent -= state in _OUTPUT_ENDING and unsent > 0
     return received, sent - again + unsent
@@ -165,7 +164,7 @@ def _undelivered(connection: _socket.socket) -> bool:
 def _held(connection: _socket.socket, what: int) -> int:
     """How many bytes *connection* holds of *what*."""
     try:
-        (held,) = struct.unpack("i", _fcntl.ioctl(connection, what, b"\0\0\0\0"))
+        held: bytes = _fcntl.ioctl(connection, what, b"\0\0\0\0")
     except OSError:
         return 0
-    return int(held)
+    return int.from_bytes(held, sys.byteorder)

@@ -144,23 +144,26 @@ class StreamServer(SocketServer[StreamRequest, AddressT]):
         The connection ends even where another process still holds a copy of
         the socket. See :attr:`linger_timeout` for when it waits.
         """
-        # A connection that is gone already has nothing to shut down.
-        with contextlib.suppress(OSError):
+        try:
             request.shutdown(_socket.SHUT_WR)
-            entry = self.requests_in_progress.find(request)
+            entry = self._ns_ledger.find(request)
             if entry is not None and entry.outcome in _NO_LINGERING:
                 discard(request)
             elif self.linger_timeout > 0:
                 # Where requests are handled one by one, nobody waits for what may yet come.
                 patient = not self._ns_handles_in_loop
                 linger(request, self.linger_timeout, self.linger_bytes, patient=patient)
+        except OSError:
+            # A connection that is gone already has nothing to shut down.
+            pass
         self.close_request(request)
 
     def close_request(self, request: StreamRequest) -> None:
         """Close this process's socket of the connection."""
-        entry = self.requests_in_progress.find(request)
+        ledger = self._ns_ledger
+        entry = ledger.find(request)
         if entry is not None and not entry.held and not self._ns_is_child:
-            self.requests_in_progress.add_bytes(*self.request_traffic(request))
+            ledger.add_bytes(*self.request_traffic(request))
         request.close()
         self.request_closed(request)
 
