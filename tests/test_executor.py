@@ -950,3 +950,10 @@ def test_a_connection_leaves_no_cycle(start: Any, manual: Manual) -> None:
     finally:
         gc.enable()
     assert server.requests_in_progress.ends()[Outcome.COMPLETED] == 1
+
+
+def test_without_an_executor_a_server_makes_none() -> None:
+    """It answers the messages itself, unless a subclass says otherwise."""
+    with Server(HOME, Heavy) as server:
+        assert server.make_executor() is None
+        assert not server.forwards_messages

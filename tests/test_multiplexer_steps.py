@@ -298,3 +298,64 @@ def test_the_monitor_goes_on_while_the_leader_is_at_work(loop, monkeypatch) -> N
     loop._idle = False
     loop._keep_watch()
     assert loop._watching is True
+
+
+def test_an_opening_that_ends_before_its_handler_begins(loop) -> None:
+    """Its time was over meanwhile: nothing is begun."""
+
+    class Over:
+        stage = Stage.DONE
+
+    loop._opened.append(Over())
+    loop._begin_opened()
+    assert not loop._opened
+
+
+def test_a_leader_that_was_stood_in_for_waits_for_its_place(loop, monkeypatch) -> None:
+    """After work that has blocked, whatever it raised."""
+    waited = []
+    monkeypatch.setattr(loop, "_await_return", lambda: waited.append(True))
+
+    def work():
+        loop._deposed = True
+        raise RuntimeError("of the work")
+
+    with pytest.raises(RuntimeError, match="of the work"):
+        loop.call(work)
+    loop._deposed = False
+    assert waited == [True]
+    loop.call(lambda: None)
+    assert waited == [True]
+
+
+class Crowded:
+    """A socket that has no room for what TLS has to say at the end, at first."""
+
+    def __init__(self, real):
+        self.real = real
+        self.tries = 0
+
+    def shutdown(self, how):
+        """Fail once."""
+        self.tries += 1
+        if self.tries == 1:
+            raise BlockingIOError
+        self.real.shutdown(how)
+
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+
+def test_an_end_that_there_is_no_room_for_is_tried_again(server, loop, connect) -> None:
+    """When there is room, and not before."""
+    connection, client = connect()
+    loop.add(connection)
+    connection.socket = crowded = Crowded(connection.socket)
+    connection.stage = Stage.CLOSING
+    loop._settle(connection)
+    assert connection.stage is Stage.CLOSING
+    assert connection.armed == WRITE
+    loop.wait(0)
+    assert crowded.tries == 2
+    assert connection.stage is Stage.DONE
+    assert client.recv(10) == b""

@@ -4,16 +4,21 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import trustme
 
+from netserve.concurrency import _asyncio_request
 from netserve.concurrency._asyncio import AsyncioMixIn
 from netserve.concurrency._asyncio_connection import HIGH_WATER, Connection
 from netserve.concurrency._asyncio_loop import AsyncioLoop
+from netserve.concurrency._asyncio_request import _settle, serve_stream
+from netserve.concurrency._tls import TLS
 from netserve.concurrency._turn import Turn
-from netserve.core import BaseServer, Deadline, DeadlineError
+from netserve.core import BaseServer, Deadline, DeadlineError, Entry, Outcome, PeerError
 
 PATIENCE = 20.0
 
@@ -167,6 +172,138 @@ def test_a_connection_that_fails_says_so_each_time(
         connection.stop()
 
     run(scenario())
+
+
+def test_a_socket_that_was_said_to_be_ready_and_is_not_is_waited_for(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """The system may throw away what it has told of (select(2), *BUGS*)."""
+    near, far = pair
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        connection = connected(loop, Sockets(near, BlockingIOError, BlockingIOError))
+        receiving = asyncio.ensure_future(connection.receive())
+        await asyncio.sleep(0)
+        connection._read()
+        await asyncio.sleep(0)
+        assert not receiving.done()
+        far.send(b"one")
+        assert await receiving == b"one"
+        connection.stop()
+
+    run(scenario())
+
+
+def test_what_is_written_before_another_wait_is_sent(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """At once, when the task that has received waits for something else."""
+    near, far = pair
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        connection = connected(loop, near)
+        answered = asyncio.Event()
+
+        async def answer() -> None:
+            connection.write((await connection.receive()).upper())
+            await answered.wait()
+
+        answering = asyncio.ensure_future(answer())
+        await asyncio.sleep(0)
+        far.send(b"one")
+        far.setblocking(False)
+        said: list[bytes] = []
+        loop.call_soon(connection._read)
+        # In the same turn of the event loop.
+        loop.call_soon(lambda: said.append(far.recv(10)))
+        await asyncio.sleep(0)
+        assert said == [b"ONE"]
+        answered.set()
+        await answering
+        connection.stop()
+
+    run(scenario())
+
+
+def test_a_wait_is_over_once(pair: tuple[socket.socket, socket.socket]) -> None:
+    """The socket may be ready in the turn in which the time is over: the first of them counts."""
+
+    async def scenario() -> None:
+        over = asyncio.get_running_loop().create_future()
+        _settle(over, False)
+        _settle(over, True)
+        assert await over is False
+
+    run(scenario())
+
+
+def test_a_connection_that_is_thrown_away_with_its_event_loop_counts_as_forced(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """Its coroutine is closed, and not cancelled."""
+    near, _ = pair
+
+    class Quiet:
+        """What is asked of a server for that."""
+
+        idle_timeout = message_timeout = connection_timeout = None
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda *_args, **_options: None
+
+    async def scenario() -> Entry:
+        entry = Entry(1, near, "client")
+        loop = asyncio.get_running_loop()
+
+        async def handle(*_: Any) -> None:
+            await loop.create_future()
+
+        serving = serve_stream(Quiet(), entry)  # type: ignore[arg-type]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_asyncio_request, "_open", handle)
+            serving.send(None)
+            serving.close()
+        return entry
+
+    assert run(scenario()).outcome is Outcome.FORCED
+
+
+def encrypted() -> tuple[TLS, ssl.SSLObject, ssl.MemoryBIO]:
+    """The server's side of TLS after the handshake; the client's, and what that has to send."""
+    ca = trustme.CA()
+    ours, theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    ca.issue_cert("localhost").configure_cert(ours)
+    ca.configure_trust(theirs)
+    tls = TLS(None, ours, lambda: False)  # type: ignore[arg-type]  # nothing is sent
+    back, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = theirs.wrap_bio(back, out, server_hostname="localhost")
+    for _ in range(2):
+        for side in (client, tls.ssl_object):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+            tls._incoming.write(out.read())
+            back.write(tls._outgoing.read())
+    return tls, client, out
+
+
+def test_tls_gives_no_more_at_once_than_a_reading_brings() -> None:
+    """The rest is there for the next."""
+    tls, client, out = encrypted()
+    client.write(b"x" * 70_000)
+    tls._incoming.write(out.read())
+    assert [len(tls._decrypt()) for _ in range(3)] == [65_536, 70_000 - 65_536, 0]
+
+
+def test_what_came_before_nonsense_is_taken_first() -> None:
+    """Then the nonsense is the peer's fault."""
+    tls, client, out = encrypted()
+    client.write(b"good")
+    tls._incoming.write(out.read() + b"this is no record of TLS")
+    assert tls._decrypt() == b"good"
+    with pytest.raises(PeerError, match="isn't one of TLS any more"):
+        tls._decrypt()
 
 
 def test_the_end_of_the_input_stays(pair: tuple[socket.socket, socket.socket]) -> None:

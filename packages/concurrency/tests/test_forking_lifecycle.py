@@ -307,6 +307,29 @@ def test_a_watch_may_be_ended_twice(connect):
         release(server, "")
 
 
+@needs_pidfd
+def test_a_child_that_is_reported_when_it_is_not_watched_any_more(connect, monkeypatch):
+    """Whoever has collected one of those that were reported together passes the others by."""
+
+    class Reports:
+        closed = False
+
+        def poll(self, _timeout):
+            return [(descriptor, 1), (-1, 1)]
+
+    with Server(waiting) as server:
+        connect(server)
+        server.handle_request()
+        watch = server._watch
+        assert repr(watch) == "<ChildWatch of 1 children>"
+        (descriptor,) = watch._pids
+        with monkeypatch.context() as patch:
+            patch.setattr(watch, "_epoll", Reports())
+            watch._look()
+        assert len(server.active_children) == 1
+        release(server, "")
+
+
 def test_watching_goes_on_while_another_child_runs(connect, watching):
     """Each child has its own end, and is ended in the ledger with it."""
     numbers = []
@@ -898,6 +921,20 @@ def test_without_a_loop_the_parent_learns_of_an_opening_in_time(connect):
         assert entry.address == "someone"
         result = server.stop(PATIENCE)
         assert (result.drained, result.forced) == (1, 0)
+
+
+def test_a_report_is_closed_once(connect):
+    """A look at the child that comes after its end finds nothing, and touches no descriptor."""
+    with Opening(conversation, lambda server, words: None) as server:
+        client = connect(server)
+        server.handle_request()
+        (child,) = vars(server)["_opening"]
+        client.sendall(b"bad")
+        server.collect_children(blocking=True)
+        assert not vars(server)["_opening"]
+        child.look_opened()
+        (entry,) = server.ended
+        assert entry.outcome is Outcome.FAILED
 
 
 def test_where_there_is_no_descriptor_for_the_report_the_request_waits(connect, monkeypatch):

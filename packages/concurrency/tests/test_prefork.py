@@ -791,3 +791,42 @@ def test_a_loop_of_ones_own_is_the_workers(make):
     with server.background(), socket.create_connection(server.server_address) as client:
         assert client.recv(100) == b"Special"
         assert type(server.current_loop) is Loop
+
+
+def test_abandoning_before_there_are_workers_is_passed_on(make):
+    """To whatever else has requests of its own."""
+    told = []
+
+    class Told(Connections):
+        def abandon_requests(self):
+            told.append(True)
+
+    class Both(PreforkMixIn, Told):
+        processes = 1
+
+    make(Both).abandon_requests()
+    assert told == [True]
+
+
+def test_a_server_of_the_standard_library_is_reloaded_by_its_workers():
+    """It has nothing of its own to read again; without workers nothing happens."""
+    with StdlibTCP(("127.0.0.1", 0), echo) as server:
+        server.reload()
+
+        def reload():
+            (old,) = server.worker_pids
+            server.reload()
+            wait_for(lambda: server.worker_pids and old not in server.worker_pids)
+            visit(server)
+
+        server.processes = 1
+        in_main_thread(server, reload)
+
+
+def test_workers_that_are_gone_are_not_waited_for_again(make):
+    """The loop and whoever closes the server may both do it."""
+    server = make()
+    in_main_thread(server, lambda: visit(server))
+    server._ns_dismiss()
+    server._ns_dismiss()
+    assert server.worker_pids == []

@@ -311,7 +311,7 @@ def test_what_is_handed_over_is_run_by_the_other(batch, server, client, caplog):
 
 def test_what_is_handed_over_may_be_refused_or_fail(server, client, caplog):
     """In the other thread, or when there is none to run it."""
-    requests = [((b"%d" % number, server.socket), client.getsockname()) for number in range(3)]
+    requests = [((b"%d" % number, server.socket), client.getsockname()) for number in range(4)]
 
     def verify(request, _address):
         if request[0] == b"1":
@@ -320,15 +320,18 @@ def test_what_is_handed_over_may_be_refused_or_fail(server, client, caplog):
 
     server.verify_request = verify
     batch = Batch(server, requests, collects=True)
+    runs = []
 
     def run(work):
-        if len(server.requests_in_progress.entries()) == 4:
+        runs.append(work)
+        if len(runs) == len(requests):
             raise RuntimeError("no thread")
         work()
 
     batch.hand_over(run)
     batch.end()
-    assert (server.stats().refused, server.stats().failed) == (2, 1)
+    assert [type(record.exc_info[1]) for record in caplog.records] == [ValueError, RuntimeError]
+    assert (server.stats().refused, server.stats().failed) == (2, 2)
     assert server.stats().active == 0
     assert Outcome.REFUSED in server.requests_in_progress.ends()
 

@@ -234,3 +234,17 @@ def test_two_servers_share_a_port_that_both_want_to_share():
         TCPServer(first.server_address, print, allow_reuse_port=True).server_close()
         with pytest.raises(OSError, match="another socket holds it"):
             TCPServer(first.server_address, print)
+
+
+def test_a_datagrams_sender_is_a_pair_where_pairs_are_asked_for():
+    """As everywhere with such a socket."""
+    with (
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as given,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client,
+    ):
+        with Inet6Socket.adopt(given, pairs=True) as taken:
+            taken.settimeout(20)
+            taken.bind(("::1", 0))
+            client.bind(("::1", 0))
+            client.sendto(b"hello", taken.getsockname())
+            assert taken.recvfrom(100) == (b"hello", client.getsockname()[:2])

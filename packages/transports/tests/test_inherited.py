@@ -17,6 +17,7 @@ from netserve.transports import (
     StreamServer,
     TCPServer,
     UDPServer,
+    sockets_from_systemd,
 )
 from netserve.transports._inherited import misfit
 from netserve.transports._systemd import Passed, PassedSockets, read_environment
@@ -424,6 +425,30 @@ def test_what_was_passed_is_read_at_the_first_call(monkeypatch):
         assert "LISTEN_FDS" not in os.environ
         with pytest.raises(ActivationError, match="there is none"):
             TCPServer.from_systemd(shout)
+
+
+@posix
+def test_all_that_was_passed_is_handed_out_together(monkeypatch):
+    """Once; what a server has taken before isn't among them."""
+    made = socket.create_server(("127.0.0.1", 0)).detach()
+    sockets = PassedSockets()
+    monkeypatch.setattr("netserve.transports._systemd._FIRST", made)
+    monkeypatch.setattr("netserve.transports._systemd.passed_sockets", sockets)
+    for name, value in [("PID", str(os.getpid())), ("FDS", "1"), ("FDNAMES", "web")]:
+        monkeypatch.setenv(f"LISTEN_{name}", value)
+    (passed,) = sockets_from_systemd()
+    with passed:
+        assert passed.fileno() == made
+        assert sockets_from_systemd() == []
+        assert "LISTEN_FDS" not in os.environ
+
+
+def test_what_a_server_has_taken_is_not_handed_out_again(passed):
+    """The others are."""
+    kept = passed.take("web", lambda given: None)
+    left = passed.take_all()
+    assert len(left) == 2
+    assert kept not in left
 
 
 ACTIVATED = (

@@ -201,6 +201,19 @@ def test_close_notify_is_the_end_and_leaves_the_other_way_open(opened):
         connection.send(b"more")
 
 
+def test_unwrapping_waits_for_the_end_of_the_peer(opened):
+    """What the peer sends before it is thrown away."""
+    connection, client = opened
+    client.sendall(b"late")
+    # Its close_notify; it waits for the other, which is sent first.
+    client.settimeout(PATIENCE)
+    ended = threading.Thread(target=client.unwrap)
+    ended.start()
+    assert connection.unwrap() is connection
+    ended.join(PATIENCE)
+    assert connection.recv(100) == b""
+
+
 def test_a_connection_that_breaks_off_has_no_end(opened):
     """It raises, each time; and the connection counts as gone."""
     connection, client = opened

@@ -245,7 +245,7 @@ class AsyncioLoop(Loop):
 
     def _watch(self, descriptor: int) -> None:
         """Watch the listener at *descriptor*, and leave it as it is otherwise."""
-        if sys.platform == "win32":
+        if sys.platform == "win32":  # pragma: no cover  # os.get_blocking isn't there before 3.12
             self.event_loop.add_reader(descriptor, self._attend_listener)
             return
         # uvloop has a descriptor not block; but a handler that answers on it relies on that.

@@ -274,11 +274,9 @@ class _Report:
             os.close(writer)
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close what is open; once."""
         self.close_writer()
-        reader, self.reader = self.reader, -1
-        if reader >= 0:
-            os.close(reader)
+        os.close(self.reader)
 
 
 # Somebody else's wait for the child has kept its status from us.
@@ -373,9 +371,9 @@ class _Child:
             self._close_report(self._report)
 
     def await_opened(self) -> None:
-        """Have the loop that runs, if one does, hear what the child tells."""
-        if self._report is not None:
-            self._server.add_reader(self._report.reader, self.look_opened)
+        """Have the loop that runs, if one does, hear what the child, which is opening, tells."""
+        assert self._report is not None
+        self._server.add_reader(self._report.reader, self.look_opened)
 
     def look_opened(self) -> None:
         """Take note if the child tells that it has opened its connection, or never will."""

@@ -180,10 +180,9 @@ class PreforkMixIn(ServerMixIn):
         were forked may be old. Under ``run``, SIGHUP does the same. From any thread,
         and from a signal handler; without effect while nothing serves, and in a worker.
         """
-        supervisor = self._ns_supervisor
-        if supervisor is not None:
-            if self._ns_table is not None:
-                self._ns_table.renewals += 1
+        supervisor, table = self._ns_supervisor, self._ns_table
+        if supervisor is not None and table is not None:
+            table.renewals += 1
             supervisor.replace_all()
             self._ns_wake()
 
