@@ -98,6 +98,8 @@ ENTRIES = (
         "multiplexing", TCP | CPU | UDP | {"resp"},
         needs="netserve.concurrency:MultiplexingMixIn",
     ),
+    # The same without workers, which says what it costs to be ready for handlers that block.
+    _ours("inline", frozenset({"echo", "mix"}), needs="netserve.concurrency:MultiplexingMixIn"),
     _ours(
         "prefork-threadpool", TCP | CPU | UDP | APPLICATIONS, most=50,
         needs="netserve.concurrency:PreforkMixIn",

@@ -69,6 +69,12 @@ class Multiplexing(MultiplexingMixIn):
     max_workers = THREADS
 
 
+class Inline(MultiplexingMixIn):
+    """No workers: what blocks holds up all."""
+
+    max_workers = 0
+
+
 class Executing(MultiplexingMixIn):
     """As many threads of an executor as those have."""
 
@@ -78,7 +84,8 @@ class Executing(MultiplexingMixIn):
 
 
 MIXINS: dict[str, tuple[type, ...]] = {
-    "messages": (Threads,), "multiplexing": (Multiplexing,), "executor": (Executing,),
+    "messages": (Threads,), "multiplexing": (Multiplexing,), "inline": (Inline,),
+    "executor": (Executing,),
 }  # fmt: skip
 HANDLERS: dict[str, type] = {
     "echo": Message, "once": OneMessage, "mix": MixedMessage, "cpu": HeavyMessage,

@@ -18,6 +18,7 @@ FAMILIES = {
     "threadpool": "blocking",
     "messages": "messages",
     "multiplexing": "messages",
+    "inline": "messages",
     "executor": "messages",
     "asyncio": "coroutines",
     "uvloop": "coroutines",
