@@ -84,6 +84,7 @@ class Knows(MessageRequestHandler[Any, Any]):
                 "client": self.client_address,
                 "proxy": self.server.proxy_address(self.request),
                 "header": header and plain(header),
+                "in_progress": addresses(self.server),
                 "message": message.decode(),
             }
         ).encode()
@@ -97,11 +98,14 @@ def find(name: str) -> type:
     return found
 
 
+def addresses(server: BaseServer[Any, Any]) -> list[Any]:
+    """Who is served, as far as this process knows."""
+    return [entry.address for entry in server.requests_in_progress.entries()]
+
+
 def report(server: BaseServer[Any, Any]) -> None:
     """Print what *server* has done so far, and who is served."""
-    entries = server.requests_in_progress.entries()
-    stats = asdict(server.stats())
-    line = json.dumps({**stats, "clients": [entry.address for entry in entries]}, default=str)
+    line = json.dumps({**asdict(server.stats()), "clients": addresses(server)}, default=str)
     os.write(1, line.encode() + b"\n")
 
 
