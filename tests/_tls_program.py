@@ -28,12 +28,11 @@ class Handler(MessageRequestHandler):
 
     def handle_message(self, message: bytes) -> bytes | None:
         """Answer."""
-        connection = self.request
-        assert isinstance(connection, ssl.SSLSocket)
+        assert self.ssl_object is not None
         if message == b"who":
-            return repr(connection.getpeercert()).encode()
+            return repr(self.ssl_object.getpeercert()).encode()
         if message == b"protocol":
-            return repr(connection.selected_alpn_protocol()).encode()
+            return repr(self.ssl_object.selected_alpn_protocol()).encode()
         if message == b"quit":
             self.close()
         if message == b"slow":

@@ -14,7 +14,7 @@ import trustme
 
 from netserve.concurrency import AsyncioMixIn
 from netserve.core import State
-from netserve.handlers import AsyncStreamRequestHandler
+from netserve.handlers import AsyncStreamRequestHandler, Lines
 from netserve.transports import TCPServer
 from tests.test_asyncio import FACTORIES, PATIENCE, Upper, UpperMessages, received, until
 
@@ -163,15 +163,91 @@ def test_plain_text_is_no_bug_of_ours(
     plain: Callable[[Any], socket.socket],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One record without a traceback."""
+    """One record without a traceback, and a clean end."""
     with make(Upper).background() as running:
         client = plain(running.server)
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        received(client)
+        assert received(client) == b""
     assert running.server.stats().failed == 1
     (record,) = caplog.records
+    assert (record.levelname, record.exc_info) == ("DEBUG", None)
+    assert "doesn't speak TLS: it has sent b'GET / HTTP/1.0" in record.getMessage()
+
+
+def test_a_certificate_of_another_authority(
+    make: Callable[..., Any],
+    connect: Callable[..., ssl.SSLSocket],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It isn't taken, and the record says why."""
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.verify_mode = ssl.CERT_REQUIRED
+    AUTHORITY.configure_trust(server_side)
+    AUTHORITY.issue_cert("localhost").configure_cert(server_side)
+    context = trusting()
+    trustme.CA().issue_cert("client.example").configure_cert(context)
+    with make(Upper, ssl_context=server_side).background() as running:
+        with pytest.raises(OSError):  # noqa: PT011  # an alert, or a reset before that is read
+            connect(running.server, context).recv(10)
+        until(lambda: running.server.stats().failed)
+    (record,) = caplog.records
     assert (record.levelname, record.exc_info) == ("INFO", None)
-    assert "the handshake of TLS failed" in record.getMessage()
+    assert "the client's certificate can't be verified: " in record.getMessage()
+
+
+def test_a_handshake_that_begins_well_may_fail_later(
+    make: Callable[..., Any],
+    plain: Callable[[Any], socket.socket],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """That isn't taken for plain text."""
+    with make(Upper).background() as running:
+        client = plain(running.server)
+        client.sendall(b"\x16\x03\x01")
+        until(running.server.requests_in_progress.entries)
+        (entry,) = running.server.requests_in_progress.entries()
+        until(lambda: not running.server.has_unread_input(entry.request))
+        # A message of a kind that there isn't.
+        client.sendall(b"\x00\x04\xff\x00\x00\x00")
+        # The alert of TLS (RFC 8446, section 6).
+        assert received(client)[:1] == b"\x15"
+    (record,) = caplog.records
+    assert (record.levelname, record.exc_info) == ("INFO", None)
+    assert "the handshake of TLS failed (" in record.getMessage()
+
+
+def test_handlers_of_messages_know_the_client(
+    make: Callable[..., Any], connect: Callable[..., ssl.SSLSocket]
+) -> None:
+    """From the beginning; and one may well not want to."""
+    seen: list[Any] = []
+
+    class Knowing(UpperMessages):
+        def setup(self) -> None:
+            seen.append(self.ssl_object)
+
+    class Ignorant:
+        def __init__(self, *_: object) -> None:
+            self.decoder = Lines().decoder()
+            self.closing = False
+
+        def setup(self) -> None:
+            seen.append(vars(self).get("ssl_object"))
+
+        def feed(self, data: bytes) -> bytes:
+            self.closing = True
+            return data.upper()
+
+        flush = finish = lambda _self: None
+
+    for handler in (Knowing, Ignorant):
+        with make(handler).background() as running:
+            client = connect(running.server)
+            client.sendall(b"one\n")
+            assert client.recv(10) == b"ONE\n"
+    assert isinstance(seen[0], ssl.SSLObject)
+    assert seen[0].version() == "TLSv1.3"
+    assert seen[1] is None
 
 
 def test_client_that_leaves_in_the_handshake(

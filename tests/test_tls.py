@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import importlib.util
 import json
 import os
 import re
@@ -19,14 +20,26 @@ from typing import Any
 
 import pytest
 
-from netserve.concurrency import MultiplexingMixIn, ThreadingMixIn, ThreadPoolMixIn
+from netserve.concurrency import (
+    AsyncioMixIn,
+    MultiplexingMixIn,
+    ThreadingMixIn,
+    ThreadPoolMixIn,
+)
 from netserve.core import DeadlineError, LineTooLongError, Outcome, TruncatedError
-from netserve.handlers import Lines, MessageRequestHandler, StreamRequestHandler, TLSRequestHandler
+from netserve.handlers import Lines, MessageRequestHandler, TLSRequestHandler
 from netserve.transports import TCPServer, TLSMixIn, server_context
 from tests._tls import NAME, PATIENCE, Authority, Client
 
 HERE = ("127.0.0.1", 0)
-MIXINS = ["ThreadingMixIn", "ForkingMixIn", "ThreadPoolMixIn", "MultiplexingMixIn"]
+MIXINS = [
+    "ThreadingMixIn",
+    "ForkingMixIn",
+    "ThreadPoolMixIn",
+    "MultiplexingMixIn",
+    "AsyncioMixIn",
+    *(["tests._uvloop:UvloopMixIn"] if importlib.util.find_spec("uvloop") else []),
+]
 KINDS = ["", *MIXINS]
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
@@ -50,7 +63,7 @@ class Program:
         self, folder: Path, kind: str, *, client_ca: bool = False, **attributes: Any
     ) -> None:
         given = {
-            "bases": [f"netserve.concurrency:{kind}"] if kind else [],
+            "bases": [kind if ":" in kind else f"netserve.concurrency:{kind}"] if kind else [],
             "folder": str(folder),
             "client_ca": client_ca,
             "attributes": attributes,
@@ -494,8 +507,9 @@ def test_a_stream_that_breaks_off_is_no_end(authority: Authority, mixins: Any) -
     assert stats.disconnected + stats.drained == 1
 
 
-def test_a_stream_that_breaks_off_is_no_end_for_the_multiplexer_either(
-    authority: Authority,
+@pytest.mark.parametrize("mixin", [MultiplexingMixIn, AsyncioMixIn])
+def test_a_stream_that_breaks_off_is_no_end_for_messages_either(
+    authority: Authority, mixin: Any
 ) -> None:
     """The handler isn't told that the stream has ended, and cleans up nevertheless."""
     ends: list[str] = []
@@ -515,7 +529,7 @@ def test_a_stream_that_breaks_off_is_no_end_for_the_multiplexer_either(
             super().finish()
             finished.set()
 
-    server = serving(authority, Handler, MultiplexingMixIn)
+    server = serving(authority, Handler, mixin)
     with server.background() as running:
         with Client(running.address, authority.client()) as client:
             client.sendall(b"hello\nhalf")
@@ -528,12 +542,12 @@ def test_a_stream_that_breaks_off_is_no_end_for_the_multiplexer_either(
 
 
 @pytest.mark.parametrize("which", ["idle", "message", "connection"])
-@pytest.mark.parametrize("mixin", [ThreadingMixIn, MultiplexingMixIn])
+@pytest.mark.parametrize("mixin", [ThreadingMixIn, MultiplexingMixIn, AsyncioMixIn])
 def test_deadlines_hold_under_tls(authority: Authority, which: str, mixin: Any) -> None:
     """Each of the three ends a connection whose client is too slow, once."""
     notes = Notes()
     handler: Any = noting(notes, lambda self: self.rfile.readline())
-    if mixin is MultiplexingMixIn:
+    if mixin is not ThreadingMixIn:
         handler = MessageRequestHandler
     server = serving(authority, handler, mixin, **{f"{which}_timeout": 0.3})
     with server.background() as running, Client(running.address, authority.client()) as client:
@@ -590,12 +604,13 @@ def test_a_reply_is_delivered_whole_although_input_is_unread(
             assert client.whole
 
 
-def test_certificates_reload_under_load(authority: Authority, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mixin", [ThreadingMixIn, AsyncioMixIn])
+def test_certificates_reload_under_load(tmp_path: Path, mixin: Any) -> None:
     """Handshakes go on all the time, and none fails; each has the old or the new certificate."""
     own = Authority(tmp_path)
     own.issue("server", NAME, "round-0.example")
 
-    class Server(ThreadingMixIn, TLSMixIn, TCPServer):
+    class Server(mixin, TLSMixIn, TCPServer):  # type: ignore[misc]  # a parameter
         def make_ssl_context(self) -> ssl.SSLContext:
             return server_context(*own.files)
 
@@ -613,9 +628,10 @@ def test_certificates_reload_under_load(authority: Authority, tmp_path: Path) ->
         except BaseException as error:
             failures.append(error)
 
-    class Upper(StreamRequestHandler):
-        def handle(self) -> None:
-            self.wfile.write(self.rfile.readline().upper())
+    class Upper(MessageRequestHandler):
+        def handle_message(self, message: bytes) -> bytes:
+            self.close()
+            return message.upper()
 
     context = own.client()
     with Server(HERE, Upper).background() as running:

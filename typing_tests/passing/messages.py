@@ -1,6 +1,7 @@
 """A handler of messages, on the servers that it is for, and framings of one's own."""
 
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,10 @@ class Upper(MessageRequestHandler):
         assert_type(self.framing, Framing)
         assert_type(self.closing, bool)
         assert_type(self.transmit, Callable[[bytes], None])
+        assert_type(self.ssl_object, ssl.SSLObject | ssl.SSLSocket | None)
+        if self.ssl_object is not None:
+            assert_type(self.ssl_object.selected_alpn_protocol(), str | None)
+            self.ssl_object.getpeercert()
         return message.upper()
 
 

@@ -1,11 +1,12 @@
 """Tests of netserve.handlers._tls."""
 
+import socket
 import ssl
 from unittest import mock
 
 import pytest
 
-from netserve.handlers import StreamRequestHandler, TLSRequestHandler
+from netserve.handlers import MessageRequestHandler, StreamRequestHandler, TLSRequestHandler
 
 
 def test_a_handler_has_its_connection():
@@ -34,3 +35,15 @@ def test_a_connection_without_tls_is_an_error():
 
     with pytest.raises(TypeError, match=r"put netserve.transports.TLSMixIn before the server"):
         Handler(object(), ("127.0.0.1", 1), "a server")
+
+
+def test_a_handler_of_messages_has_what_tls_knows():
+    """None without TLS; the connection under TLS, unless the server says otherwise."""
+
+    class Driver:
+        drives_messages = True
+
+    plain = MessageRequestHandler(mock.create_autospec(socket.socket), "client", Driver())
+    assert plain.ssl_object is None
+    connection = mock.create_autospec(ssl.SSLSocket, instance=True)
+    assert MessageRequestHandler(connection, "client", Driver()).ssl_object is connection

@@ -252,6 +252,8 @@ async def _drive(connection: Connection, handler: MessageHandler) -> None:
             connection.write(data)
 
     handler.transmit = transmit
+    if connection.tls is not None and hasattr(handler, "ssl_object"):
+        cast("Any", handler).ssl_object = connection.ssl_object
     handler.setup()
     decoder = handler.decoder
     try:

@@ -8,10 +8,11 @@ stays as it is: the socket, the deadlines, the drain, the lingering close.
 
 import contextlib
 import errno
+import logging
 import socket
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from netserve.core import PeerError, TruncatedError
 
@@ -19,6 +20,21 @@ if TYPE_CHECKING:
     from netserve.concurrency._asyncio_connection import Connection
 
 _CHUNK: Final = 65536
+
+# The first byte of a client's first record (RFC 8446, section 5.1).
+_HANDSHAKE: Final = 22
+
+
+class PlainTextError(PeerError):
+    """The peer doesn't speak TLS; *beginning* is what it has sent instead.
+
+    As strangers on the open network do that all day, the record has level DEBUG.
+    """
+
+    level: ClassVar[int] = logging.DEBUG
+
+    def __init__(self, beginning: bytes) -> None:
+        super().__init__(f"the client doesn't speak TLS: it has sent {beginning[:20]!r}")
 
 
 class TLS:
@@ -52,6 +68,7 @@ class TLS:
         connection does.
         """
         connection = self._connection
+        greeted = False
         while True:
             try:
                 self.ssl_object.do_handshake()
@@ -69,6 +86,9 @@ class TLS:
                 self._give_up()
                 msg = "the client left in the handshake of TLS"
                 raise ConnectionResetError(errno.ECONNRESET, msg)
+            if not greeted and data[0] != _HANDSHAKE:
+                raise PlainTextError(data)
+            greeted = True
             self._incoming.write(data)
 
     async def receive(self) -> bytes:
@@ -136,4 +156,10 @@ class TLS:
 
 
 def _fault(what: str, error: ssl.SSLError) -> PeerError:
-    return PeerError(f"{what}: {error.reason or error}")
+    """The exception to raise for *error*, which says that *what* is so."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = f"the client's certificate can't be verified: {error.verify_message}"
+    else:
+        # In its own words, without the line of C that it is from.
+        why = (error.reason or str(error)).replace("_", " ").lower()
+    return PeerError(f"{what} ({why})")

@@ -46,6 +46,10 @@ class MessageHandler(Protocol):
     once everything has been sent. :meth:`finish` comes last, once, unless
     :meth:`setup` has raised.
 
+    A handler may have an attribute ``ssl_object``. A server that speaks TLS itself,
+    and leaves the request plain, puts the :class:`ssl.SSLObject` there before
+    :meth:`setup`.
+
     Guaranteed by the handler: no method does any I/O, except through
     :attr:`transmit`. Guaranteed by the server: no two calls at a time.
     """

@@ -22,12 +22,15 @@ server that blocks, it is the timeout of the socket.
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from netserve.core import DatagramRequest, Decoder, Framing, FramingError, StreamRequest, log
 from netserve.handlers._base import AddressT, BaseRequestHandler, ServerT
 from netserve.handlers._lines import Lines
 from netserve.handlers._peers import DatagramPeer, StreamPeer
+
+if TYPE_CHECKING:
+    from ssl import SSLObject, SSLSocket
 
 
 class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, AddressT, ServerT]):
@@ -48,6 +51,13 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
 
     framing: Framing = Lines()
     """How messages are framed on a stream, in both directions; by default, in lines."""
+
+    ssl_object: "SSLObject | SSLSocket | None" = None
+    """What knows the client's certificate under TLS, and its protocol; None without TLS.
+
+    It has ``getpeercert()``, ``selected_alpn_protocol()``, ``version()`` and the like,
+    from :meth:`setup` on, on every server; nothing is to be received or sent by it.
+    """
 
     _peer: StreamPeer
     _sender: DatagramPeer
@@ -92,6 +102,9 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
             self._decode = self.decoder.decode
             self._encode = self.framing.encode
             self._encode_all = getattr(self.framing, "encode_all", self._encode_each)
+            if hasattr(request, "getpeercert"):
+                # A server that speaks TLS itself sets it, before it calls anything.
+                self.ssl_object = cast("SSLSocket", request)
             is_driven = bool(getattr(server, "drives_messages", False))
             if not is_driven:
                 self._peer = StreamPeer(request, client_address)
