@@ -63,6 +63,15 @@ def die_while_told(server: Any) -> None:
         die(server)
 
 
+def wait_until_told(server: Any) -> None:
+    """Serve as soon as a file says so; one says that this process waits for it."""
+    (server.folder / f"waits-{os.getpid()}").touch()
+    until = time.monotonic() + 60
+    while not (server.folder / "go").exists():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
 def main() -> None:
     """Serve."""
     order = json.loads(sys.argv[1])

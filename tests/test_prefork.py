@@ -291,6 +291,83 @@ def test_a_killed_worker_is_replaced_and_only_its_own_connections_end(
     ]
 
 
+@pytest.fixture
+def manager(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The socket on which systemd is told of the server's state."""
+    path = str(short_folder / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.settimeout(PATIENCE)
+        listening.bind(path)
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        yield listening
+
+
+def is_told_nothing(manager: socket.socket) -> bool:
+    """Whether nothing has been told that wasn't received."""
+    manager.setblocking(False)
+    try:
+        manager.recv(100)
+    except BlockingIOError:
+        return True
+    finally:
+        manager.settimeout(PATIENCE)
+    return False
+
+
+def wait_for_starting(folder: Path, number: int = 2) -> None:
+    """Wait until *number* workers have begun to start."""
+    until = time.monotonic() + PATIENCE
+    while len([*folder.glob("waits-*")]) < number:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("mixins", [[], [MULTIPLEXING]], ids="-".join)
+def test_systemd_is_told_of_readiness_when_the_first_worker_serves(
+    serve: Callable[..., Server], manager: socket.socket, tmp_path: Path, mixins: list[str]
+) -> None:
+    """Once, and not again when the workers are replaced; until then, a client has to wait."""
+    server = serve(mixins, start="wait_until_told")
+    wait_for_starting(tmp_path)
+    with connect(server) as early:
+        early.sendall(b"hello\n")
+        assert is_told_nothing(manager)
+        (tmp_path / "go").touch()
+        assert manager.recv(100) == b"READY=1"
+        assert server.report()["pids"]
+        assert early.recv(100).startswith(b"HELLO ")
+    before = server.workers()
+    server.send(signal.SIGHUP)
+    server.others(before)
+    assert is_told_nothing(manager)
+    server.end()
+    assert manager.recv(100) == b"STOPPING=1"
+    assert is_told_nothing(manager)
+
+
+def test_systemd_isnt_told_of_readiness_that_never_comes(
+    serve: Callable[..., Server], manager: socket.socket
+) -> None:
+    """The program fails, which is what it is to know."""
+    server = serve([], start="die", failed_starts=2)
+    assert server.process.wait(PATIENCE) != 0
+    assert is_told_nothing(manager)
+
+
+def test_systemd_isnt_told_of_readiness_after_the_end_has_begun(
+    serve: Callable[..., Server], manager: socket.socket, tmp_path: Path
+) -> None:
+    """Although a worker is ready a moment later."""
+    server = serve([], start="wait_until_told")
+    wait_for_starting(tmp_path)
+    server.send(signal.SIGTERM)
+    assert manager.recv(100) == b"STOPPING=1"
+    (tmp_path / "go").touch()
+    server.answer()
+    assert server.process.wait(PATIENCE) == 0, server.errors()
+    assert is_told_nothing(manager)
+
+
 def test_workers_that_die_at_their_start_make_no_storm(serve: Callable[..., Server]) -> None:
     """A few tries are made, each after a longer pause; then it gives up, and says so."""
     server = serve([], start="die", failed_starts=3)

@@ -110,6 +110,7 @@ class PreforkMixIn(ServerMixIn):
     _ns_poll_interval: float = 0.5
     _ns_deferred: bool = False
     _ns_yields: bool = False
+    _ns_unannounced: bool = False
 
     @cached_property
     def _ns_ledger(self) -> Ledger:
@@ -280,6 +281,10 @@ class PreforkMixIn(ServerMixIn):
         super()._ns_start_up()
         self.prefork()
 
+    def _ns_announce(self) -> None:
+        """Leave it to the loop: until a worker is ready, nobody is served."""
+        self._ns_unannounced = True
+
     def _ns_serves_in(self, thread: int | None) -> bool:
         supervisor = self._ns_supervisor
         return super()._ns_serves_in(thread) and supervisor is not None and supervisor.ready > 0
@@ -356,6 +361,9 @@ class PreforkMixIn(ServerMixIn):
         if supervisor.lost:
             msg = f"{self!r}: the process that forks its workers was killed, and they end"
             raise WorkerError(msg)
+        if self._ns_unannounced and supervisor.ready and not self._ns_told():
+            self._ns_unannounced = False
+            super()._ns_announce()
         # Others may wait for the workers to be ready.
         self._ns_ledger.notify()
         return pause

@@ -273,9 +273,9 @@ class Lifecycle(Supervision[RequestT, AddressT]):
         :attr:`grace`); the second ends the grace at once. The old handlers are
         restored; a signal that the process was started to ignore stays ignored.
         The server is closed when it returns. A systemd that asks for it is told
-        ``READY=1`` once clients can connect, and ``STOPPING=1`` when the end
-        begins (see :func:`sd_notify`). SIGHUP calls :meth:`reload`, if that is
-        overridden.
+        ``READY=1`` once clients can connect, or the first of several processes
+        serves, and ``STOPPING=1`` when the end begins (see :func:`sd_notify`).
+        SIGHUP calls :meth:`reload`, if that is overridden.
 
         Raises :class:`RuntimeError` outside the main thread, and
         :class:`ValueError` for a negative grace.
@@ -296,7 +296,7 @@ class Lifecycle(Supervision[RequestT, AddressT]):
         try:
             with heard_signals(asked, self._ns_reload_hook()):
                 self._ns_start_up()
-                sd_notify("READY=1")
+                self._ns_announce()
                 self.serve_forever()
                 tell_of_the_end()
                 # What a mere shutdown() has left behind.
@@ -357,6 +357,10 @@ class Lifecycle(Supervision[RequestT, AddressT]):
     def _ns_serves_in(self, thread: int | None) -> bool:
         """Whether *thread* runs the loop, and requests are accepted."""
         return self._ns_loop_thread == thread
+
+    def _ns_announce(self) -> None:
+        """Tell systemd that clients are served, or see that it is told when they are."""
+        sd_notify("READY=1")
 
     def _ns_start_up(self) -> None:
         if self._ns_state is State.CREATED:
