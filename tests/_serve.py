@@ -91,6 +91,22 @@ class Datagram(handlers.DatagramRequestHandler):
         self.wfile.write(reply(self.rfile.read()))
 
 
+class AsyncStream(handlers.AsyncStreamRequestHandler):
+    """Our files on a connection, in a coroutine."""
+
+    async def handle(self) -> None:
+        """Answer."""
+        await self.wfile.write(reply(await self.rfile.readline()))
+
+
+class AsyncDatagram(handlers.AsyncDatagramRequestHandler):
+    """Our files on a datagram, in a coroutine."""
+
+    async def handle(self) -> None:
+        """Answer."""
+        self.wfile.write(reply(self.rfile.read()))
+
+
 class Messages(handlers.MessageRequestHandler):
     """Our messages; a few words make it do something else than answer in capitals."""
 
@@ -197,6 +213,8 @@ HANDLERS: dict[str, Callable[[Any, Any, Any], object]] = {
     "base": Base,
     "stream": Stream,
     "datagram": Datagram,
+    "async-stream": AsyncStream,
+    "async-datagram": AsyncDatagram,
     "messages": Messages,
     "sent-messages": SentMessages,
     "stdlib-base": StdlibBase,

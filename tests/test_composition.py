@@ -1,6 +1,7 @@
 """Every mix-in on every server with every handler that makes sense, with a real client each."""
 
 import http.client
+import importlib.util
 import json
 import os
 import socket
@@ -31,6 +32,13 @@ MIXINS = {
     "netserve.concurrency:PreforkMixIn netserve.concurrency:ThreadPoolMixIn": "child",
     "netserve.concurrency:PreforkMixIn socketserver:ThreadingMixIn": "child",
     "netserve.concurrency:PreforkMixIn socketserver:ForkingMixIn": "child",
+}
+
+# These await their handlers.
+AWAITING = {
+    "netserve.concurrency:AsyncioMixIn": "main",
+    "netserve.concurrency:PreforkMixIn netserve.concurrency:AsyncioMixIn": "child",
+    **({"_uvloop:UvloopMixIn": "main"} if importlib.util.find_spec("uvloop") else {}),
 }
 
 FOUR = ["netserve.transports", "socketserver", "netserve.socketserver"]
@@ -81,13 +89,16 @@ def combinations() -> Iterator[Any]:
 
 
 def placed() -> Iterator[Any]:
-    """The same for other places than an address of IPv4 or a path of one's own."""
-    for mixin, runner in MIXINS.items():
+    """Other places than an address of IPv4 or a path of one's own; for coroutines, these too."""
+    for mixin, runner in {**MIXINS, **AWAITING}.items():
+        awaits = mixin in AWAITING
         for server in ("TCPServer", "UDPServer", "UnixStreamServer", "UnixDatagramServer"):
             name = f"netserve.transports:{server}"
             bases = [*mixin.split(), name]
-            for place in ("inherited",) if "Unix" in server else ("ipv6", "dual", "inherited"):
+            places = ("inherited",) if "Unix" in server else ("ipv6", "dual", "inherited")
+            for place in ("usual", *places) if awaits else places:
                 handler = "datagram" if is_datagram(server) else "stream"
+                handler = f"async-{handler}" if awaits else handler
                 combination = Combination(bases, handler, runner, place)
                 yield pytest.param(combination, id="-".join([*bases, handler, place]))
 
