@@ -44,14 +44,20 @@ class HandlerError(Exception):
 
 
 def answer(word: bytes, server: Any) -> bytes:
-    """What the handlers answer to *word*, after what it tells them to do."""
+    """What the handlers answer to *word*, after what it tells them to do with *server*, if any."""
     if word == b"raise":
         raise HandlerError
+    if server is not None:
+        obey(word, server)
+    return word.upper()
+
+
+def obey(word: bytes, server: Any) -> None:
+    """Do what *word* tells to do with *server*, if it does."""
     if word == b"stop":
         server.stop(GRACE)
     if word == b"shutdown":
         server.shutdown()
-    return word.upper()
 
 
 class Lines(handlers.StreamRequestHandler):
@@ -86,6 +92,20 @@ class AsyncDatagrams(handlers.AsyncDatagramRequestHandler):
     async def handle(self) -> None:
         """Answer."""
         self.wfile.write(answer(self.packet, self.server))
+
+
+class Messages(handlers.MessageRequestHandler):
+    """Answers each line of a connection, or each datagram, elsewhere if there is an executor."""
+
+    @staticmethod
+    def process_message(message: bytes) -> bytes:
+        """Answer; what concerns the server is left for later."""
+        return answer(message, None)
+
+    def handle_answer(self, message: bytes, reply: bytes | None) -> bytes | None:
+        """Do what the message tells of the server."""
+        obey(message, self.server)
+        return reply
 
 
 class Traced:
@@ -139,6 +159,8 @@ def make(bases: list[str], folder: str, options: dict[str, Any]) -> Any:
     handler: Any = Datagrams if is_datagram(bases) else Lines
     if getattr(mixed, "runs_coroutines", False):
         handler = AsyncDatagrams if is_datagram(bases) else AsyncLines
+    elif getattr(mixed, "drives_messages", False):
+        handler = Messages
     address = f"{folder}/server" if is_unix(bases) else ("127.0.0.1", 0)
     return mixed(address, handler)
 
@@ -321,8 +343,16 @@ class Local:
         """End it after a failure, as far as possible."""
         self._sampled.set()
         self._ends.close()
-        Call("shutdown", self.server.shutdown)
+
+        def end() -> None:
+            self.server.shutdown()
+            self.server.server_close()
+
+        call = Call("the end", end)
         self.server.socket.close()
+        # A life that is only given up ends well; one that has failed may never.
+        if call.done.wait(2):
+            call.thread.join()
 
 
 class Background:
@@ -354,6 +384,9 @@ class Process:
         self.jobs, jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.orders, orders = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.log = folder / "stderr"
+        # For mix-ins of the tests' own.
+        places = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
         with jobs, orders, self.log.open("wb") as stderr:
             descriptors = (jobs.fileno(), orders.fileno())
             self.process = subprocess.Popen(
@@ -361,6 +394,7 @@ class Process:
                 pass_fds=descriptors,
                 stderr=stderr,
                 cwd=folder,
+                env=environment,
             )
         self.orders.settimeout(BOUND)
         self._answers: dict[int, Any] = {}

@@ -817,6 +817,36 @@ def test_an_executor_that_is_closed_under_the_loop(start: Any, manual: Manual) -
     assert server.stats().failed == 0
 
 
+def test_a_server_that_a_signal_closes_in_a_submit(manual: Manual) -> None:
+    """The executor, whose lock is held, is shut down when the loop has ended, and then once."""
+    lock = threading.Lock()
+    states: list[str] = []
+
+    class Locking(Manual):
+        def submit(self, function: Any, /, *arguments: Any, **keywords: Any) -> Future[Any]:
+            with lock:
+                # As a signal's handler that interrupts this.
+                served.server_close()
+                return manual.submit(function, *arguments)
+
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            states.append("locked" if lock.locked() else "free")
+            super().shutdown(wait)
+
+    class Served(Server):
+        def make_executor(self) -> Executor:
+            return locking
+
+    locking = Locking()
+    served = Served(HOME, Heavy)
+    with served.background(PATIENCE), Client(served.server_address) as client:
+        client.send(b"hello\n")
+        assert client.rest() == b""
+    assert states == ["free"]
+    assert locking.ended == [True]
+    manual.do_all()
+
+
 def test_outside_serve_forever_the_work_is_done_in_place(manual: Manual) -> None:
     """There is no loop that would answer."""
     server = type("Single", (Server,), {"executor": manual})(HOME, Heavy)

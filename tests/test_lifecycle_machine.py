@@ -65,7 +65,10 @@ class Mixin(NamedTuple):
     """``module:name``, or several; empty for a synchronous server."""
 
     runs_in: str
-    """What runs a handler: the "loop", a "thread", a "child", or a "task" of the loop."""
+    """What runs a handler: the "loop", a "thread", a "child", or a "task" of the loop.
+
+    As good as a task is what the loop has an executor do for a connection.
+    """
 
     by_signals: bool = False
     """Whether the calls come from a signal handler in a process of one thread, as forking asks."""
@@ -97,6 +100,8 @@ MIXINS = [
     Mixin("netserve.concurrency:AsyncioMixIn", "task"),
     Mixin("netserve.concurrency:AsyncioMixIn", "task", by_signals=True),
     *UVLOOP,
+    Mixin("tests._executed:ExecutingMixIn", "task"),
+    Mixin("tests._executed:ExecutingMixIn", "task", by_signals=True),
 ]
 
 SERVERS = ["TCPServer", "UnixStreamServer", "UDPServer", "UnixDatagramServer"]
@@ -159,7 +164,9 @@ _SIOCOUTQ = 0x5411
 class Client:
     """A client, and what it is owed."""
 
-    def __init__(self, kind: socket.SocketKind, address: Any, path: str) -> None:
+    def __init__(self, kind: socket.SocketKind, address: Any, path: str, number: int) -> None:
+        self.number = number
+        """How many connections were made before it."""
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self.path = path if family == socket.AF_UNIX and kind == socket.SOCK_DGRAM else ""
         self.is_stream = kind == socket.SOCK_STREAM
@@ -429,9 +436,10 @@ class Life(RuleBasedStateMachine):
     def connect(self) -> None:
         """One more client."""
         kind = socket.SOCK_STREAM if self.is_stream else socket.SOCK_DGRAM
+        number = self.sent
         self.sent += self.is_stream
         path = f"{self.folder}/client{self.sent}-{len(self.queue)}"
-        client = Client(kind, self.driver.address, path)
+        client = Client(kind, self.driver.address, path, number)
         client.refusable = self.refuses and len(self.queue) >= (self.limit or 0)
         self.queue.append(client)
 
@@ -525,8 +533,11 @@ class Life(RuleBasedStateMachine):
     @rule()
     def handle_request(self) -> None:
         """Handle one request, if there is one."""
+        accepted = self.driver.stats()["accepted"]
         call = self.driver.call("handle_request")
-        if self.row.runs_in in {"loop", "task"} and self.somebody_blocks:
+        # They are taken in the order of their arrival.
+        blocks = any(client.number == accepted and client.blocks for client in self.queue)
+        if self.row.runs_in in {"loop", "task"} and blocks:
             until = time.monotonic() + BOUND
             while not call.is_done() and not self.driver.stats()["active"]:
                 assert time.monotonic() < until, lifecycle.stacks()

@@ -259,6 +259,7 @@ class ExecutingMultiplexer(Multiplexer):
         super().__enter__()
         self._bell = Waker()
         self.add_reader(self._bell.fileno(), self._hear)
+        self._executors.in_use = True
         return self
 
     def __exit__(
@@ -276,6 +277,10 @@ class ExecutingMultiplexer(Multiplexer):
         self._end_datagrams()
         super().__exit__(kind, error, traceback)
         self._bell.close()
+        # In this order: whoever closes the server from now on shuts the executor down.
+        self._executors.in_use = False
+        if self._executors.is_closed:
+            self._executors.close(wait=self._server.block_on_close)
 
     def make_connection(
         self, socket: _socket.socket, handler: MessageHandler, entry: Entry

@@ -28,6 +28,9 @@ class Executors:
         self.is_closed = False
         """Whether the server is closed."""
 
+        self.in_use = False
+        """Whether a loop uses them, at whose end they are closed if the server is."""
+
     @property
     def owns(self) -> bool:
         """Whether the executor is this server's own."""

@@ -82,6 +82,7 @@ class MultiplexedServer(Protocol):
     connection_timeout: float | None
     linger_timeout: float
     linger_bytes: int
+    block_on_close: bool
 
     def prepare_wait(self) -> None:
         """Listen in the wait that comes, or not."""

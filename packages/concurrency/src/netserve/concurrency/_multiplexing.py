@@ -1,6 +1,7 @@
 """The mix-in that has one thread serve thousands of connections, by their messages."""
 
 import socket as _socket
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
@@ -98,7 +99,8 @@ class MultiplexingMixIn(ServerMixIn):
     block_on_close: bool = True
     """Whether ``server_close`` waits for handlers in other threads (default: yes).
 
-    And for what an executor of :meth:`make_executor` is doing.
+    And for what an executor of :meth:`make_executor` is doing; in the loop's own
+    thread, a signal's handler for one, it leaves that to the end of the loop.
     """
 
     requests_per_wait: int = 64
@@ -272,7 +274,11 @@ class MultiplexingMixIn(ServerMixIn):
             pool.close(wait=self.block_on_close)
         executors: Executors | None = vars(self).pop("_ns_executors", None)
         if executors is not None:
-            executors.close(wait=self.block_on_close)
+            executors.is_closed = True
+            # A signal may have interrupted the loop in a submit, which holds a lock of
+            # the executor's: then the loop shuts it down, when it ends.
+            if not (executors.in_use and self._ns_leads(threading.get_ident())):
+                executors.close(wait=self.block_on_close)
 
     def _ns_take_pool(self) -> WorkerPool | None:
         """The pool, if one was made, which the next request won't find any more."""
