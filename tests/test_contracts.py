@@ -122,12 +122,7 @@ def test_transport(server: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert warnings(caplog) == []
 
 
-# The checks watch a server from another thread, beside which one of several processes
-# can't fork; test_prefork has those.
-WATCHED = [name for name in servers.__all__ if not name.startswith("Prefork")]
-
-
-@pytest.mark.parametrize("name", WATCHED)
+@pytest.mark.parametrize("name", servers.__all__)
 def test_ready_made_server(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """Each transport with each mix-in."""
     check_server(getattr(servers, name))

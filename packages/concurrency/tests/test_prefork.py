@@ -313,10 +313,11 @@ def test_a_shutdown_before_the_start_is_kept(make):
     assert server.worker_pids == []
 
 
-def test_a_closed_server_serves_no_more(make):
-    """And nothing is left of what was forked in vain."""
+def test_a_closed_server_serves_no_more(make, monkeypatch):
+    """And nothing is forked for it, so that other threads are no matter."""
     server = make()
     server.server_close()
+    monkeypatch.setattr(server, "prefork", lambda: pytest.fail("forked"))
     with pytest.raises(StateError):
         server.serve_forever()
 

@@ -211,7 +211,9 @@ class PreforkMixIn(ServerMixIn):
             return
         self._ns_poll_interval = poll_interval
         try:
-            self.prefork()
+            # A closed one is told so, and forks nothing.
+            if not isinstance(self, BaseServer) or self.state is not State.CLOSED:
+                self.prefork()
             if isinstance(self, BaseServer):
                 with self._ns_serving() as loop:
                     self._ns_oversee(loop)

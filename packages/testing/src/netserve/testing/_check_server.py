@@ -78,6 +78,7 @@ def check_server(
     serve, by default a free port of the loopback or a path in a temporary folder;
     it is bound several times, one after the other. *connect* makes a client for the
     real address, where a :class:`StreamClient` wouldn't be understood, as with TLS.
+    A server of several processes is checked only where there are no other threads.
 
     Raises :class:`ContractError`, which says what is broken, and :class:`TypeError`
     for a class that isn't one of a server.
@@ -320,19 +321,22 @@ class _Trial:
         self.told = told
         self._paths = (f"{folder}/{number}" for number in itertools.count())
 
-    def make(self) -> BaseServer[Any, Any]:
-        """A server, as its constructor leaves it."""
+    def make(self, *, allows: bool = True) -> BaseServer[Any, Any]:
+        """A server, as its constructor leaves it; what forks has done so, before threads start."""
         made = recording(self.check.subject, self.told)
         given = self.check.address
         address = free_address(made, lambda: next(self._paths)) if given is None else given
-        server: BaseServer[Any, Any] = made(address, partial(Probe, self.told))
-        return server
+        server: Any = made(address, partial(Probe, self.told))
+        server.allows = allows
+        prefork: Callable[[], None] | None = getattr(server, "prefork", None)
+        if prefork is not None:
+            prefork()
+        return cast("BaseServer[Any, Any]", server)
 
     @contextmanager
     def serving(self, *, allows: bool = True) -> Generator[Any]:
         """A server in the background; closed at the end."""
-        server: Any = self.make()
-        server.allows = allows
+        server: Any = self.make(allows=allows)
         with server.background(_PATIENCE):
             yield server
 
