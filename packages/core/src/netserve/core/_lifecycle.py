@@ -336,7 +336,10 @@ class Lifecycle(Supervision[RequestT, AddressT]):
         """
 
     def become_child(self, entry: Entry) -> None:
-        """Leave the server to the parent, in a forked child that runs *entry* alone."""
+        """Leave the server to the parent, in a forked child that runs *entry* alone.
+
+        Whoever forks closes what it has inherited of other children's requests.
+        """
         loop, self._ns_loop, self._ns_loop_thread = self._ns_loop, None, None
         # The parent tells of the end and of the bytes, when it has collected the child.
         self.access_log: bool = False
