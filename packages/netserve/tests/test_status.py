@@ -40,8 +40,10 @@ def test_the_first_look_knows_no_rate() -> None:
     assert status_text(now, now, 0.0) == "3 in progress, 0 requests a second, 0 failed so far"
 
 
-def test_the_line_stands_below_what_is_logged() -> None:
+def test_the_line_stands_below_what_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard error goes above it, and it is taken away at the end."""
+    # Where the tests run there may be none, or one that can't go back in a line.
+    monkeypatch.setenv("TERM", "xterm")
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80)
     with StatusLine(console) as status:
