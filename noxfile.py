@@ -1,5 +1,6 @@
 """The tasks of a contributor, each a session; ``nox -l`` lists them."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2024.4.15"
 nox.options.default_venv_backend = "virtualenv"
@@ -106,7 +108,14 @@ def tests(session: nox.Session) -> None:
     install_from_source(session)
     session.install("coverage", *TEST_TOOLS, *PROGRAMS, CLUSTER)
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *session.posargs)
+    pytest = ["coverage", "run", "-m", "pytest", *session.posargs]
+    try:
+        session.run(*pytest, *PARALLEL)
+    except CommandFailed:
+        if "CI" not in os.environ:
+            raise
+        # There nobody sees whether the machine was busy: what failed has to fail alone, too.
+        session.run(*pytest, "--last-failed", "--last-failed-no-failures", "none")
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
