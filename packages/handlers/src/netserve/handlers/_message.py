@@ -30,7 +30,7 @@ from netserve.handlers._lines import Lines
 from netserve.handlers._peers import DatagramPeer, StreamPeer
 
 if TYPE_CHECKING:
-    from ssl import SSLObject, SSLSocket
+    import ssl
 
 
 class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, AddressT, ServerT]):
@@ -52,7 +52,7 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
     framing: Framing = Lines()
     """How messages are framed on a stream, in both directions; by default, in lines."""
 
-    ssl_object: "SSLObject | SSLSocket | None" = None
+    ssl_object: "ssl.SSLObject | ssl.SSLSocket | None" = None
     """What knows the client's certificate under TLS, and its protocol; None without TLS.
 
     It has ``getpeercert()``, ``selected_alpn_protocol()``, ``version()`` and the like,
@@ -104,7 +104,7 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
             self._encode_all = getattr(self.framing, "encode_all", self._encode_each)
             if hasattr(request, "getpeercert"):
                 # A server that speaks TLS itself sets it, before it calls anything.
-                self.ssl_object = cast("SSLSocket", request)
+                self.ssl_object = cast("ssl.SSLSocket", request)
             is_driven = bool(getattr(server, "drives_messages", False))
             if not is_driven:
                 self._peer = StreamPeer(request, client_address)
