@@ -296,10 +296,10 @@ def test_a_watch_may_be_ended_twice(connect):
     with Server(waiting) as server:
         connect(server)
         server.handle_request()
-        (descriptor,) = server._watch._pids
-        server._watch.remove(descriptor)
+        (pid,) = server._watch._pids.values()
+        server._watch.remove(pid)
         reading, writing = os.pipe()
-        server._watch.remove(descriptor)
+        server._watch.remove(pid)
         os.write(writing, b"x")
         assert os.read(reading, 1) == b"x"
         os.close(reading)

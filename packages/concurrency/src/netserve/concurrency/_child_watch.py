@@ -30,6 +30,7 @@ class ChildWatch:
         self.children: Final = children
         self._lock = threading.RLock()
         self._pids: dict[int, int] = {}
+        self._descriptors: dict[int, int] = {}
         self._looks = self._closing = False
         self._epoll = select.epoll() if _can_tell() else None
 
@@ -44,8 +45,8 @@ class ChildWatch:
         if len(self._pids) < len(self.children):
             self._look_later()
 
-    def add(self, pid: int) -> int:
-        """Watch the child *pid*; returns what :meth:`remove` takes."""
+    def add(self, pid: int) -> None:
+        """Watch the child *pid*, until :meth:`remove`."""
         descriptor = -1
         with self._lock:
             if self._epoll is not None and not self._epoll.closed:
@@ -57,14 +58,16 @@ class ChildWatch:
                 else:
                     self._epoll.register(descriptor, _READ)
                     self._pids[descriptor] = pid
+                    self._descriptors[pid] = descriptor
         if descriptor < 0:
             self._look_later()
-        return descriptor
 
-    def remove(self, descriptor: int) -> None:
-        """Watch that child no longer; harmless when nobody does."""
+    def remove(self, pid: int) -> None:
+        """Watch the child *pid* no longer; harmless when nobody does."""
         with self._lock:
-            if self._epoll is not None and self._pids.pop(descriptor, None) is not None:
+            descriptor = self._descriptors.pop(pid, None)
+            if self._epoll is not None and descriptor is not None:
+                del self._pids[descriptor]
                 # To close it wouldn't do: the children that were forked since have it too.
                 self._epoll.unregister(descriptor)
                 os.close(descriptor)

@@ -304,13 +304,13 @@ class _Child:
     To make it raises :class:`OSError` where the system has no descriptors left.
     """
 
-    __slots__ = ("_descriptor", "_entry", "_handle", "_report", "_server", "_watch")
+    __slots__ = ("_entry", "_handle", "_pid", "_report", "_server", "_watch")
 
     def __init__(self, server: BaseServer[Any, Any], watch: ChildWatch, entry: Entry) -> None:
         self._server = server
         self._watch = watch
         self._entry = entry
-        self._descriptor = -1
+        self._pid = 0
         self._handle = -1
         self._report: _Report | None = None
         entry.handle = server.duplicate_request(entry.request)
@@ -345,7 +345,8 @@ class _Child:
             self._report.close_writer()
             _opening(self._server).add(self)
             self.await_opened()
-        self._descriptor = self._watch.add(pid)
+        self._pid = pid
+        self._watch.add(pid)
         if pid not in self._watch.children:
             # Somebody was faster, when there was nothing to forget.
             self.forget()
@@ -362,8 +363,7 @@ class _Child:
 
     def forget(self) -> None:
         """Watch the child no longer; may be called twice."""
-        descriptor, self._descriptor = self._descriptor, -1
-        self._watch.remove(descriptor)
+        self._watch.remove(self._pid)
         if self._handle >= 0:
             _handles(self._server).discard(self._handle)
             self._handle = -1
