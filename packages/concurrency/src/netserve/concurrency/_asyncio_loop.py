@@ -239,10 +239,6 @@ class AsyncioLoop(Loop):
             task.cancel()
         await asyncio.wait(left.values(), timeout=_UNWIND)
 
-    def after_fork(self) -> None:
-        """Leave the parent alone, in a child process."""
-        self._waker.forget_signals()
-
     def _watch(self, descriptor: int) -> None:
         """Watch the listener at *descriptor*, and leave it as it is otherwise."""
         if sys.platform == "win32":  # pragma: no cover  # os.get_blocking isn't there before 3.12

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         ThreadPoolUDPServer,
     )
 
-
 __all__ = [
     "AsyncioTCPServer",
     "AsyncioUDPServer",
