@@ -14,9 +14,7 @@ from netserve.concurrency import MultiplexingMixIn
 from netserve.handlers import Lines, MessageRequestHandler
 from netserve.transports import TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 
-PATIENCE = int(
-    __import__("os").environ.get("PAT", "30")
-)  # seconds until a test gives up; none waits so long unless it fails
+PATIENCE = 30  # seconds until a test gives up; none waits so long unless it fails
 
 HOME = ("127.0.0.1", 0)
 

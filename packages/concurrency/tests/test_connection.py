@@ -114,6 +114,33 @@ def drain(pair, size):
         pair.connection.attend(WRITE)
 
 
+@pytest.mark.skipif(not hasattr(socket, "MSG_MORE"), reason="needs MSG_MORE")
+def test_the_last_answer_goes_with_the_end(pair):
+    """Only when the handler is through, the system is told that the end follows."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    with client, ours:
+        # Otherwise what is held back for the end would be sent at once, all the same.
+        ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, False)
+        client.settimeout(PATIENCE)
+        connection = Connection(ours, pair.handler, Entry(1, ours, "client"))
+        connection.open()
+        client.sendall(b"more")
+        connection.ready()
+        assert client.recv(99) == b"MORE"
+        client.sendall(b"quit")
+        connection.ready()
+        assert connection.stage is Stage.CLOSING
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(99)
+        ours.shutdown(socket.SHUT_WR)
+        client.settimeout(PATIENCE)
+        assert client.recv(99) == b"QUIT"
+        assert client.recv(99) == b""
+
+
 def test_a_new_connection_waits_for_input(pair):
     """It isn't in a selector, and nobody has it."""
     connection = pair.connection

@@ -125,6 +125,19 @@ def test_a_thread_is_asked_for_its_requests(ledger):
     assert ledger.run_by(7) == []
 
 
+def test_the_bytes_of_a_request_count_when_it_ends(ledger):
+    """Once, however often it is ended."""
+    entry = ledger.begin(object(), "client")
+    assert (entry.traffic, entry.ended) == ((0, 0), False)
+    entry.traffic = 3, 5
+    assert ledger.counts()["bytes_received"] == 0
+    assert ledger.end(entry)
+    assert entry.ended
+    assert not ledger.end(entry)
+    counts = ledger.counts()
+    assert (counts["bytes_received"], counts["bytes_sent"]) == (3, 5)
+
+
 def test_bytes_are_summed(ledger):
     """What is told adds up, each way by itself."""
     ledger.add_bytes(3, 5)

@@ -36,6 +36,9 @@ LOW_WATER: Final = 16384
 
 _CHUNK: Final = 65536
 _DONT_WAIT: Final = getattr(_socket, "MSG_DONTWAIT", 0)
+# The end of the output goes in one packet with the answer before it, where the system can
+# wait for it (MSG_MORE in send(2)): at most 0.2 s, should finish() take so long.
+_AND_END: Final = _DONT_WAIT | getattr(_socket, "MSG_MORE", 0)
 
 
 class Stage(enum.Enum):
@@ -144,17 +147,18 @@ class Connection:
             self._read_end()
             return
         answers = self._feed(data)
+        closing = self.handler.closing
         if answers:
             if self.unsent:
                 self._keep(answers)
             else:
                 try:
-                    sent = self._send(answers, _DONT_WAIT)
+                    sent = self._send(answers, _AND_END if closing else _DONT_WAIT)
                 except BlockingIOError:
                     sent = 0
                 if sent != len(answers):
                     self._keep(answers[sent:])
-        if self.handler.closing:
+        if closing:
             self._end_messages()
 
     def transmit(self, data: bytes) -> None:

@@ -357,7 +357,7 @@ class _Child:
         entry.outcome = _OUTCOMES.get(code, Outcome.FAILED)
         self.forget()
         _leave_place(entry)
-        server.requests_in_progress.add_bytes(*server.request_traffic(entry.handle))
+        entry.traffic = server.request_traffic(entry.handle)
         server.close_duplicate(entry.handle)
         server.request_ended(entry)
 

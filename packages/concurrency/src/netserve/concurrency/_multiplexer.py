@@ -563,15 +563,17 @@ class Multiplexer(Loop):
         self._stale += connection.due < _NEVER
         # Closing would do it, unless a child of this process has a copy; and has
         # done it where the handler has closed the socket.
-        with contextlib.suppress(OSError):
-            self._arm(connection, UNREGISTERED)
+        if connection.armed != UNREGISTERED:
+            with contextlib.suppress(OSError):
+                self._arm(connection, UNREGISTERED)
         # They know each other, and would stay until the garbage is collected.
         connection.handler.transmit = _send_nothing
         try:
             self._server.close_request(connection.socket)
         except Exception:
             log.exception("close_request raised; the request may be left open")
-        self._server.request_ended(connection.entry)
+        if not connection.entry.ended:
+            self._server.request_ended(connection.entry)
 
     def _time_message(self, connection: Connection) -> None:
         """Begin, or end, the time that a message may take to arrive."""

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from netserve.core._admission import peer_key
 from netserve.core._outcome import Outcome
 
+_NO_TRAFFIC = (0, 0)
 _ENDED_BY_ITSELF = frozenset({Outcome.COMPLETED, Outcome.DISCONNECTED})
 
 
@@ -49,6 +50,7 @@ class Entry:
     __slots__ = (
         "address",
         "count",
+        "ended",
         "forced",
         "handle",
         "held",
@@ -61,6 +63,7 @@ class Entry:
         "request",
         "since",
         "thread",
+        "traffic",
     )
 
     def __init__(self, number: int, request: Any, address: Any, count: int = 1) -> None:
@@ -90,6 +93,12 @@ class Entry:
 
         self.outcome: Outcome | None = None
         """How it ended, once that is known."""
+
+        self.ended: bool = False
+        """Whether it has ended, and is in the table no more."""
+
+        self.traffic: tuple[int, int] = _NO_TRAFFIC
+        """How many bytes came and went, for the server's counts; known when it ends."""
 
         self.held: bool = False
         """Whether somebody else ends it, although its request is closed here."""
@@ -202,10 +211,16 @@ class Ledger:
 
     def end(self, entry: Entry, outcome: Outcome = Outcome.COMPLETED) -> bool:
         """End *entry* with its own outcome, or else *outcome*; false if it has ended."""
+        if entry.ended:
+            return False
         with self._lock:
             if self._entries.get(entry.key) is not entry:
                 return False
+            entry.ended = True
             entry.outcome = self._verdict(entry, outcome)
+            received, sent = entry.traffic
+            self._received += received
+            self._sent += sent
             self._ends[entry.outcome] += entry.count
             self._surplus -= entry.count - 1
             del self._entries[entry.key]

@@ -160,10 +160,9 @@ class StreamServer(SocketServer[StreamRequest, AddressT]):
 
     def close_request(self, request: StreamRequest) -> None:
         """Close this process's socket of the connection."""
-        ledger = self._ns_ledger
-        entry = ledger.find(request)
+        entry = self._ns_ledger.find(request)
         if entry is not None and not entry.held and not self._ns_is_child:
-            ledger.add_bytes(*self.request_traffic(request))
+            entry.traffic = self.request_traffic(request)
         request.close()
         self.request_closed(request)
 
