@@ -73,6 +73,25 @@ class Datagram(handlers.DatagramRequestHandler):
         self.wfile.write(self.packet.upper())
 
 
+class Coroutine(handlers.AsyncStreamRequestHandler):
+    """A handler of streams whose work is a coroutine."""
+
+    max_line_size = 1000
+
+    async def handle(self) -> None:
+        """Answer each line."""
+        async for line in self.rfile:
+            await self.wfile.write(line.upper())
+
+
+class DatagramCoroutine(handlers.AsyncDatagramRequestHandler):
+    """A handler of datagrams whose work is a coroutine."""
+
+    async def handle(self) -> None:
+        """Answer."""
+        self.wfile.write(self.packet.upper())
+
+
 class Base(handlers.BaseRequestHandler[StreamRequest | DatagramRequest]):
     """A handler that does its own I/O."""
 
@@ -91,13 +110,13 @@ def test_framing(framing: Any, messages: list[bytes], malformed: list[bytes]) ->
     check_framing(framing, messages, malformed=malformed)
 
 
-@pytest.mark.parametrize("handler", [Upper, Stream, Base])
+@pytest.mark.parametrize("handler", [Upper, Stream, Coroutine, Base])
 def test_handler_of_streams(handler: Any) -> None:
     """Each base class of handlers that takes connections."""
     check_handler(handler, b"hello\n" + b"x" * 100 + b"\n", answer=b"HELLO\n" + b"X" * 100 + b"\n")
 
 
-@pytest.mark.parametrize("handler", [Upper, Datagram, Base])
+@pytest.mark.parametrize("handler", [Upper, Datagram, DatagramCoroutine, Base])
 def test_handler_of_datagrams(handler: Any) -> None:
     """Each base class of handlers that takes datagrams."""
     check_handler(handler, b"hello", answer=b"HELLO", datagram=True)

@@ -1,12 +1,14 @@
 """Mistakes in tests of servers."""
 
 from netserve import servers
-from netserve.handlers import Lines, MessageRequestHandler
+from netserve.handlers import AsyncReader, Lines, MessageRequestHandler
 from netserve.testing import (
+    FakeConnection,
     Serve,
     check_framing,
     check_mixin,
     handle_stream,
+    handle_stream_async,
 )
 
 
@@ -27,6 +29,18 @@ def test_upper(serve: Serve) -> None:
 
 # E fed-text: rgument; bytes
 handle_stream(Upper, "hello")
+
+# E socket-awaited: rgument; FakeConnection
+AsyncReader(FakeConnection(b"hello"))
+
+
+async def test_in_a_loop() -> None:
+    # E fed-text-in-a-loop: rgument; bytes
+    await handle_stream_async(Upper, "hello")
+
+    # E answer-not-awaited: startswith
+    handle_stream_async(Upper, b"hello").startswith(b"H")
+
 
 # E framing-class-checked: rgument; Framing
 check_framing(Lines)

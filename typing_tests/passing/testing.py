@@ -6,10 +6,19 @@ from typing_extensions import assert_type
 
 from netserve import servers
 from netserve.concurrency import ThreadPoolMixIn
-from netserve.core import Framing
-from netserve.handlers import Lines, MessageRequestHandler, StreamRequestHandler
+from netserve.core import AsyncConnection, Framing
+from netserve.handlers import (
+    AsyncDatagramRequestHandler,
+    AsyncReader,
+    AsyncStreamRequestHandler,
+    Lines,
+    MessageRequestHandler,
+    StreamRequestHandler,
+)
 from netserve.testing import (
     DatagramClient,
+    FakeAsyncConnection,
+    FakeConnection,
     MessageExchange,
     Serve,
     Service,
@@ -19,7 +28,9 @@ from netserve.testing import (
     check_mixin,
     check_server,
     handle_datagram,
+    handle_datagram_async,
     handle_stream,
+    handle_stream_async,
     serving,
 )
 from netserve.transports import TCPServer
@@ -28,6 +39,16 @@ from netserve.transports import TCPServer
 class Upper(StreamRequestHandler):
     def handle(self) -> None:
         self.wfile.write(self.rfile.readline().upper())
+
+
+class Slow(AsyncStreamRequestHandler):
+    async def handle(self) -> None:
+        await self.wfile.write(await self.rfile.readline())
+
+
+class SlowDatagram(AsyncDatagramRequestHandler):
+    async def handle(self) -> None:
+        self.wfile.write(self.packet)
 
 
 class Message(MessageRequestHandler):
@@ -60,9 +81,24 @@ def test_fakes() -> None:
         assert_type(exchange.feed(b"one\n"), bytes)
 
 
+async def test_coroutines() -> None:
+    assert_type(await handle_stream_async(Slow, [b"one"], client_address="/client"), bytes)
+    assert_type(await handle_datagram_async(SlowDatagram, b"one"), list[bytes])
+    connection: AsyncConnection = FakeAsyncConnection(FakeConnection(b"one"))
+    assert_type(await AsyncReader(connection).readline(), bytes)
+
+
+def test_a_script() -> None:
+    connection = FakeConnection(b"one")
+    connection.pause()
+    assert_type(handle_stream(Slow, connection), bytes)
+    assert_type(handle_datagram(SlowDatagram, b"one"), list[bytes])
+
+
 def test_contracts() -> None:
     framing: Framing = Lines()
     check_framing(framing, [b"one"], malformed=[b"two"])
     check_handler(Upper, b"one\n", answer=b"ONE\n")
+    check_handler(Slow, b"one\n")
     check_mixin(ThreadPoolMixIn)
     check_server(TCPServer, ("127.0.0.1", 0))

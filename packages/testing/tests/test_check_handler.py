@@ -1,5 +1,7 @@
 """Tests of netserve.testing._check_handler: good handlers pass, each broken one is caught."""
 
+import asyncio
+import functools
 import socketserver
 import threading
 
@@ -287,3 +289,118 @@ def test_a_framing_error_of_a_driven_handler_is_the_peers():
             return b""
 
     check_handler(Strict, b"one\ntwo\n", answer=b"ONE\nTWO\n")
+
+
+class Coroutine:
+    """A handler of connections, or datagrams, whose work is a coroutine; it answers lines."""
+
+    def __init__(self, request, client_address, server):
+        self.request = request
+        self.client_address = client_address
+
+    def attach(self, connection):
+        """Take the connection."""
+        self.connection = connection
+
+    async def run(self):
+        """Handle."""
+        await self.handle()
+
+    async def handle(self):
+        """Answer."""
+        if isinstance(self.request, tuple):
+            self.request[1].sendto(self.request[0].upper(), self.client_address)
+            return
+        held = b""
+        while data := await self.connection.receive(partial=bool(held)):
+            *lines, held = (held + data).split(b"\n")
+            self.connection.write(b"".join(line.upper() + b"\n" for line in lines))
+
+
+def test_good_coroutines_pass():
+    """On streams and datagrams; what makes the handler needn't be its class."""
+    check_handler(Coroutine, b"one\ntwo\nthr", answer=b"ONE\nTWO\n")
+    check_handler(Coroutine, b"one", answer=b"ONE", datagram=True)
+    check_handler(functools.partial(Coroutine), b"one\n", answer=b"ONE\n")
+
+
+def coroutine(work):
+    """A handler that does *work*."""
+
+    class Broken(Coroutine):
+        handle = work
+
+    return Broken
+
+
+async def hasty(self):
+    """Take what one read brings for a message."""
+    self.connection.write((await self.connection.receive()).upper())
+
+
+async def trusting(self):
+    """Expect that what it needs is there."""
+    data = b""
+    while piece := await self.connection.receive():
+        data += piece
+    self.connection.write(data.split()[1])
+
+
+async def failing(self):
+    """Raise."""
+    raise ZeroDivisionError
+
+
+async def endless(self):
+    """Read on at the end of input."""
+    while await self.connection.receive() != b"never":
+        pass
+
+
+async def meddling(self):
+    """Write to the socket."""
+    self.request.sendall(b"x")
+
+
+async def leaving(self):
+    """Leave a task behind."""
+    self.task = asyncio.create_task(asyncio.sleep(60), name="left")
+
+
+@pytest.mark.parametrize(
+    ("work", "guarantee"),
+    [
+        (hasty, "the answer is the same in whatever pieces"),
+        (trusting, "that it leaves, raises a PeerError or an OSError"),
+        (failing, "the answer is what the test expects"),
+        (endless, "comes to its end when its input does"),
+        (meddling, "through its connection"),
+        (leaving, r"the request is handled before the handler returns.*\n.*tasks \['left'\]"),
+    ],
+)
+def test_a_broken_coroutine_is_caught(work, guarantee):
+    """As other handlers are, and where it leaves tasks."""
+    with pytest.raises(ContractError, match=guarantee):
+        check_handler(coroutine(work), b"say hello\n")
+
+
+def test_a_task_that_is_about_to_end_is_not_left():
+    """It was cancelled, and has only to be told."""
+
+    async def cancel(self):
+        task = asyncio.create_task(asyncio.sleep(60))
+        await Coroutine.handle(self)
+        task.cancel()
+
+    check_handler(coroutine(cancel), b"one\n", answer=b"ONE\n")
+
+
+def test_a_coroutine_is_not_checked_in_an_event_loop():
+    """That would block it; in another thread it is."""
+
+    async def check():
+        with pytest.raises(RuntimeError, match=r"asyncio.to_thread\(\)"):
+            check_handler(Coroutine, b"one\n")
+        await asyncio.to_thread(check_handler, Coroutine, b"one\n")
+
+    asyncio.run(check())

@@ -4,12 +4,12 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Final, cast
 
-from netserve.core import MessageHandler, PeerError
+from netserve.core import MessageHandler, PeerError, is_coroutine_handler
 from netserve.testing._contract import Contract, cuts, shown
 from netserve.testing._errors import StarvedError
-from netserve.testing._exchange import PEER, MessageExchange, handle_datagram
+from netserve.testing._exchange import PEER, MessageExchange, handle_now
 from netserve.testing._fake_connection import FakeConnection
-from netserve.testing._fake_datagrams import FakeServer
+from netserve.testing._fake_datagrams import FakeDatagramSocket, FakeServer
 
 _PLACES: Final = 40
 
@@ -43,10 +43,17 @@ def check_handler(
     The handler is run some hundred times: what it does to the world outside must
     not change its answers. Input is cut in pieces, ends early, and is reset; a
     handler of messages is driven besides, without a connection, as
-    :class:`~netserve.core.MessageHandler` describes.
+    :class:`~netserve.core.MessageHandler` describes. A handler whose work is a
+    coroutine is run each time in an event loop of its own.
 
-    Raises :class:`ContractError`, which says what is broken.
+    Raises :class:`ContractError`, which says what is broken, and
+    :class:`RuntimeError` for a coroutine where an event loop runs already.
     """
+    if is_coroutine_handler(handler):
+        # Only here, because asyncio is large.
+        from netserve.testing._coroutines import refuse_running_loop
+
+        refuse_running_loop()
     check = _HandlerCheck(handler, client_address, server)
     before = set(threading.enumerate())
     if datagram:
@@ -91,9 +98,9 @@ class _HandlerCheck:
     def datagrams(self, packet: bytes, answer: bytes | None) -> None:
         """Check it on datagrams."""
         with self.contract.only(guarantee=_EXPECTED, doing=f"the datagram {shown(packet)}"):
-            answers = handle_datagram(
-                self.handler, packet, client_address=self.address, server=self.server
-            )
+            socket = FakeDatagramSocket()
+            self._handle((packet, socket))
+        answers = socket.sent_to(self.address)
         self.contract.require(
             answer is None or answers == [answer],
             _EXPECTED,
@@ -104,11 +111,14 @@ class _HandlerCheck:
                 with self.contract.only(
                     PeerError, OSError, guarantee=_PEERS, doing=f"the datagram {shown(half)}"
                 ):
-                    handle_datagram(
-                        self.handler, half, client_address=self.address, server=self.server
-                    )
+                    self._handle((half, FakeDatagramSocket()))
             except (PeerError, OSError):
                 pass
+
+    def _handle(self, request: object) -> None:
+        """Have it handle *request*, and nothing be left of that."""
+        tasks = handle_now(self.handler, request, self.address, self.server)
+        self.contract.require(not tasks, _RETURNS, f"it has left the tasks {tasks}")
 
     def _run(self, *pieces: bytes, leaves: bool = False, resets: bool = False) -> bytes:
         """Run it on a connection; *leaves* tells that its client leaves too early."""
@@ -125,7 +135,7 @@ class _HandlerCheck:
             with self.contract.only(
                 StarvedError, *allowed, guarantee=_PEERS if leaves else _EXPECTED, doing=doing
             ):
-                self.handler(connection, self.address, self.server)
+                self._handle(connection)
         except StarvedError as error:
             raise self.contract.broken(_ENDS, f"after {doing}, {error}") from error
         except (PeerError, OSError):

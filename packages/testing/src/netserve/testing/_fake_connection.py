@@ -49,6 +49,9 @@ class FakeConnection(_socket.socket):
         self._lost = False
         self._vain = 0
 
+        self.is_driven = False
+        """Whether a server moves the bytes, so that the handler must not."""
+
         self.sent: bytes = b""
         """All that the handler has sent so far."""
 
@@ -84,7 +87,9 @@ class FakeConnection(_socket.socket):
         """Send nothing for longer than the handler's timeout.
 
         Its next read raises :class:`TimeoutError`, once; without a timeout, it
-        notices nothing.
+        notices nothing. For a handler with a coroutine it is longer than the
+        server's deadlines: its next operations raise
+        :class:`~netserve.core.DeadlineError`.
         """
         self._script.append(TimeoutError("timed out"))
 
@@ -134,13 +139,8 @@ class FakeConnection(_socket.socket):
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """The next bytes that were fed, at most *bufsize*; none at the end."""
-        piece = self._next_piece()
-        taken = piece[:bufsize]
-        peeks = bool(flags & _socket.MSG_PEEK)
-        rest = piece if peeks else piece[bufsize:]
-        if rest:
-            self._script.appendleft(rest)
-        return taken
+        self._check_driver()
+        return self.take(bufsize, self._timeout, peeks=bool(flags & _socket.MSG_PEEK))
 
     def recv_into(self, buffer: "Buffer", nbytes: int = 0, flags: int = 0) -> int:
         """As :meth:`recv`, into *buffer*; returns how many bytes."""
@@ -151,14 +151,10 @@ class FakeConnection(_socket.socket):
 
     def send(self, data: "Buffer", flags: int = 0, /) -> int:
         """Send all of *data*."""
-        self._check_open()
-        if self._output_ended or self._lost:
-            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        self._check_driver()
         with memoryview(data) as view:
             piece = view.tobytes()
-        self.sent += piece
-        if self.on_send is not None:
-            self.on_send(piece)
+        self.put(piece)
         return len(piece)
 
     def sendall(self, data: "Buffer", flags: int = 0, /) -> None:
@@ -272,19 +268,42 @@ class FakeConnection(_socket.socket):
         """Not simulated."""
         self._refuse("sendfile")
 
-    def _next_piece(self) -> bytes:
+    # What the handler does, or the server in its place.
+
+    def take(self, size: int, timeout: float | None, *, peeks: bool = False) -> bytes:
+        """The next bytes that were fed, at most *size*; none at the end.
+
+        *timeout* is for how long one would wait for them, in seconds; None: for ever.
+        With *peeks* they stay there.
+        """
+        piece = self._next_piece(timeout)
+        rest = piece if peeks else piece[size:]
+        if rest:
+            self._script.appendleft(rest)
+        return piece[:size]
+
+    def put(self, data: bytes) -> None:
+        """Send *data*."""
+        self._check_open()
+        if self._output_ended or self._lost:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        self.sent += data
+        if self.on_send is not None:
+            self.on_send(data)
+
+    def _next_piece(self, timeout: float | None) -> bytes:
         """The bytes that come next, taken from the script; none at the end."""
         self._check_open()
         while True:
             if self._input_ended:
                 return self._find_the_end()
             if not self._script:
-                self._starve()
+                self._starve(timeout)
             step = self._script.popleft()
             if isinstance(step, bytes):
                 return step
             if isinstance(step, TimeoutError):
-                if self._timeout is not None:
+                if timeout is not None:
                     raise step
             elif isinstance(step, EOFError):
                 self._script.appendleft(step)
@@ -302,10 +321,10 @@ class FakeConnection(_socket.socket):
             raise StarvedError(msg)
         return b""
 
-    def _starve(self) -> NoReturn:
-        if self._timeout == 0:
+    def _starve(self, timeout: float | None) -> NoReturn:
+        if timeout == 0:
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-        if self._timeout is not None:
+        if timeout is not None:
             msg = "timed out"
             raise TimeoutError(msg)
         msg = "the handler waits for more input: feed() it, or tell it the end() of input"
@@ -314,6 +333,11 @@ class FakeConnection(_socket.socket):
     def _check_open(self) -> None:
         if self._closed:
             raise OSError(errno.EBADF, "Bad file descriptor")
+
+    def _check_driver(self) -> None:
+        if self.is_driven:
+            msg = "a handler with a coroutine does no I/O of its own, but through its connection"
+            raise AssertionError(msg)
 
     def _refuse(self, name: str) -> NoReturn:
         msg = f"{type(self).__name__} doesn't simulate {name}(): use a real connection"

@@ -43,6 +43,10 @@ class FakeDatagramSocket(_socket.socket):
         """The datagrams alone."""
         return [data for data, _ in self.sent]
 
+    def sent_to(self, address: object) -> list[bytes]:
+        """The datagrams that went to *address*."""
+        return [data for data, each in self.sent if each == address]
+
     def sendto(self, data: "Buffer", *rest: object) -> int:
         """Collect *data*; the address is the last argument, and must be one."""
         address = rest[-1]
