@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from netserve.concurrency import AsyncioMixIn
-from netserve.core import State
+from netserve.core import State, TLSError
 from netserve.handlers import AsyncStreamRequestHandler, Lines
 from netserve.transports import TCPServer
 from tests.test_asyncio import FACTORIES, PATIENCE, Upper, UpperMessages, received, until
@@ -282,15 +282,28 @@ def test_garbage_within_the_connection(
     connect: Callable[..., ssl.SSLSocket],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What came before it is answered; then it is one record."""
-    with make(Upper).background() as running:
+    """What came before it is answered; then it is the same error as elsewhere, and one record."""
+    found = []
+
+    class Noting(Upper):
+        async def handle(self) -> None:
+            try:
+                await super().handle()
+            except TLSError as error:
+                found.append(error)
+                raise
+
+    with make(Noting).background() as running:
         client = connect(running.server)
         client.sendall(b"one\n")
         assert client.recv(10) == b"ONE\n"
         socket.socket.send(client, b"garbage" * 100)
         until(lambda: running.server.stats().failed)
     assert [record.levelname for record in caplog.records] == ["INFO"]
-    assert "isn't one of TLS any more" in caplog.text
+    (error,) = found
+    assert isinstance(error, ssl.SSLError)
+    assert "isn't one of TLS any more" in str(error)
+    assert str(error) in caplog.text
 
 
 def test_client_that_says_goodbye(

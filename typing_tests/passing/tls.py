@@ -7,7 +7,7 @@ from typing import Any
 from typing_extensions import assert_type
 
 from netserve.concurrency import MultiplexingMixIn, ThreadingMixIn
-from netserve.core import InetAddress, StreamRequest
+from netserve.core import InetAddress, PeerError, PlainTextError, StreamRequest, TLSError
 from netserve.handlers import MessageRequestHandler, StreamRequestHandler, TLSRequestHandler
 from netserve.transports import TCPServer, TLSMixIn, UnixStreamServer, server_context
 
@@ -93,3 +93,13 @@ with Server(HERE, Bare, bind_and_activate=False) as server:
     server.reload_certificates()
     server.reload()
     assert_type(server.make_ssl_context(), ssl.SSLContext)
+
+
+def whose_fault(error: Exception) -> str:
+    if isinstance(error, PlainTextError):
+        assert_type(error.beginning, bytes)
+    if isinstance(error, TLSError):
+        fault: PeerError = error
+        also: ssl.SSLError = error
+        return f"{fault} {also} {error.reason}"
+    return ""

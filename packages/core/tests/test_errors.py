@@ -1,7 +1,11 @@
 """Tests of netserve.core._errors."""
 
 import errno
+import logging
 import pickle
+import ssl
+import subprocess
+import sys
 
 import pytest
 
@@ -14,8 +18,10 @@ from netserve.core import (
     MixInOrderError,
     NetserveError,
     PeerError,
+    PlainTextError,
     State,
     StateError,
+    TLSError,
     TruncatedError,
     UnnamedPeerError,
 )
@@ -34,6 +40,9 @@ from netserve.core import (
         (FramingError, ValueError),
         (UnnamedPeerError, OSError),
         (TruncatedError, ConnectionResetError),
+        (TLSError, PeerError),
+        (TLSError, ssl.SSLError),
+        (PlainTextError, TLSError),
     ],
 )
 def test_each_error_is_caught_as_the_builtin_one_too(error, builtin):
@@ -80,3 +89,49 @@ def test_a_truncated_error_says_what_broke_off():
     error = TruncatedError("the stream broke off")
     assert error.errno == errno.ECONNRESET
     assert str(error) == "the stream broke off"
+
+
+def test_an_error_of_tls_is_in_its_own_words():
+    """Without the line of C that it is from; in the system's, where it has none."""
+    found = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1)")
+    assert str(TLSError.explaining("it failed", found)) == (
+        "it failed ([ssl: wrong version number] wrong version number ( ssl.c:1))"
+    )
+    found.reason = "WRONG_VERSION_NUMBER"
+    error = TLSError.explaining("it failed", found)
+    assert str(error) == error.reason == "it failed (wrong version number)"
+    bad = ssl.SSLCertVerificationError(1, "x")
+    bad.verify_message = "Certificate is Expired"
+    assert "can't be verified: Certificate is Expired)" in str(
+        TLSError.explaining("it failed", bad)
+    )
+
+
+def test_plain_text_where_tls_should_be_is_no_news():
+    """Its record has level DEBUG; what came is there."""
+    error = PlainTextError(b"GET / HTTP/1.1 and more")
+    assert (error.level, error.beginning) == (logging.DEBUG, b"GET / HTTP/1.1 and more")
+    assert str(error) == "the client doesn't speak TLS: it has sent b'GET / HTTP/1.1 and m'"
+
+
+def test_ssl_is_imported_when_an_error_of_it_is_asked_for():
+    """Each forked process is the smaller without."""
+    program = (
+        "import sys, netserve.core; print('ssl' in sys.modules);"
+        " netserve.core.TLSError; print('ssl' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout.split() == [b"False", b"True"]
+
+
+def test_without_ssl_its_errors_are_absent():
+    """The rest is there."""
+    program = (
+        "from importlib import util; find = util.find_spec;"
+        " util.find_spec = lambda name: None if name == '_ssl' else find(name);"
+        " import netserve.core as core;"
+        " print(hasattr(core, 'TLSError'), 'TLSError' in core.__all__,"
+        " all(hasattr(core, name) for name in core.__all__))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout.split() == [b"False", b"False", b"True"]

@@ -12,8 +12,16 @@ import time
 import pytest
 import trustme
 
-from netserve.core import Deadline, DeadlineError, Deadlines, TruncatedError, finish_opening
-from netserve.transports import PlainTextError, TLSConnection, TLSError, _closing, _tls_connection
+from netserve.core import (
+    Deadline,
+    DeadlineError,
+    Deadlines,
+    PlainTextError,
+    TLSError,
+    TruncatedError,
+    finish_opening,
+)
+from netserve.transports import TLSConnection, _closing, _tls_connection
 
 PATIENCE = 20
 CA = trustme.CA()

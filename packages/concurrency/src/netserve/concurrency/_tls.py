@@ -8,13 +8,12 @@ stays as it is: the socket, the deadlines, the drain, the lingering close.
 
 import contextlib
 import errno
-import logging
 import socket
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
-from netserve.core import PeerError, TruncatedError
+from netserve.core import PlainTextError, TLSError, TruncatedError
 
 if TYPE_CHECKING:
     from netserve.concurrency._asyncio_connection import Connection
@@ -23,18 +22,6 @@ _CHUNK: Final = 65536
 
 # The first byte of a client's first record (RFC 8446, section 5.1).
 _HANDSHAKE: Final = 22
-
-
-class PlainTextError(PeerError):
-    """The peer doesn't speak TLS; *beginning* is what it has sent instead.
-
-    As strangers on the open network do that all day, the record has level DEBUG.
-    """
-
-    level: ClassVar[int] = logging.DEBUG
-
-    def __init__(self, beginning: bytes) -> None:
-        super().__init__(f"the client doesn't speak TLS: it has sent {beginning[:20]!r}")
 
 
 class TLS:
@@ -64,7 +51,7 @@ class TLS:
     async def shake_hands(self) -> None:
         """Do the handshake.
 
-        Raises :class:`~netserve.core.PeerError` when it fails, and what the
+        Raises :class:`~netserve.core.TLSError` when it fails, and what the
         connection does.
         """
         connection = self._connection
@@ -77,7 +64,7 @@ class TLS:
             except ssl.SSLError as error:
                 # The peer is told why, as far as that is possible at once.
                 self._push()
-                raise _fault("the handshake of TLS failed", error) from error
+                raise TLSError.explaining("the handshake of TLS failed", error) from error
             else:
                 self._push()
                 return
@@ -134,7 +121,9 @@ class TLS:
                 if parts:
                     # It is raised again when these have been taken.
                     break
-                raise _fault("the connection isn't one of TLS any more", error) from error
+                raise TLSError.explaining(
+                    "the connection isn't one of TLS any more", error
+                ) from error
             if not part:
                 self._ended = not parts
                 break
@@ -153,13 +142,3 @@ class TLS:
         if data:
             self._connection.held += len(data)
             self._connection.send_raw(data)
-
-
-def _fault(what: str, error: ssl.SSLError) -> PeerError:
-    """The exception to raise for *error*, which says that *what* is so."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        why = f"the client's certificate can't be verified: {error.verify_message}"
-    else:
-        # In its own words, without the line of C that it is from.
-        why = (error.reason or str(error)).replace("_", " ").lower()
-    return PeerError(f"{what} ({why})")

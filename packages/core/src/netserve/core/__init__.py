@@ -2,8 +2,12 @@
 
 The loop and the lifecycle of a server (:class:`BaseServer`), its limits and
 statistics, the Protocols through which mix-ins meet servers, the base of the
-mix-ins, and the types of requests and addresses.
+mix-ins, and the types of requests and addresses. The errors of TLS are imported when
+they are asked for, and absent where Python was built without it.
 """
+
+import importlib.util
+from typing import TYPE_CHECKING
 
 from netserve.core._admission import Admission, Overload, admit, admit_peer, peer_key
 from netserve.core._background import Running
@@ -134,3 +138,12 @@ __all__ = [
     "run_request",
     "sd_notify",
 ]
+
+if importlib.util.find_spec("_ssl") is not None:
+    __all__ += ["PlainTextError", "TLSError"]
+
+    if TYPE_CHECKING:
+        from netserve.core._tls_errors import PlainTextError, TLSError
+    else:
+        # A checker would take any name for one that it has.
+        __getattr__ = import_later(__name__, {"_tls_errors": ["PlainTextError", "TLSError"]})

@@ -95,12 +95,10 @@ if importlib.util.find_spec("_ssl") is not None:
     if TYPE_CHECKING:
         from netserve.transports._tls import TLSMixIn, server_context
         from netserve.transports._tls_connection import TLSConnection
-        from netserve.transports._tls_errors import PlainTextError, TLSError
 
     _LATER["_tls"] = ["TLSMixIn", "server_context"]
     _LATER["_tls_connection"] = ["TLSConnection"]
-    _LATER["_tls_errors"] = ["PlainTextError", "TLSError"]
-    __all__ += ["PlainTextError", "TLSConnection", "TLSError", "TLSMixIn", "server_context"]
+    __all__ += ["TLSConnection", "TLSMixIn", "server_context"]
 
 if not TYPE_CHECKING:
     # A checker would take any name for one that it has.

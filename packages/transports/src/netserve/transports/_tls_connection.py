@@ -28,10 +28,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from typing_extensions import Self
 
-from netserve.core import Deadline, Deadlines, TruncatedError, Wait
+from netserve.core import Deadline, Deadlines, PlainTextError, TLSError, TruncatedError, Wait
 from netserve.transports._closing import input_ended_by_peer
 from netserve.transports._timed_socket import TimedSocket
-from netserve.transports._tls_errors import PlainTextError, TLSError, explain
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -142,7 +141,7 @@ class TLSConnection(TimedSocket, ssl.SSLSocket):
             self._backlog += self._outgoing.read()
             with suppress(OSError):
                 self._push_now()
-            raise explain("the handshake of TLS failed", error) from error
+            raise TLSError.explaining("the handshake of TLS failed", error) from error
         return True
 
     @property
@@ -202,7 +201,7 @@ class TLSConnection(TimedSocket, ssl.SSLSocket):
             except ssl.SSLZeroReturnError:
                 part = b""
             except ssl.SSLError as error:
-                self._fault = explain("the connection isn't one of TLS any more", error)
+                self._fault = TLSError.explaining("the connection isn't one of TLS any more", error)
                 self._fault.__cause__ = error
                 break
             if not part:
@@ -276,7 +275,7 @@ class TLSConnection(TimedSocket, ssl.SSLSocket):
         try:
             self._tls.write(part)
         except ssl.SSLError as error:
-            raise explain("the connection isn't one of TLS any more", error) from error
+            raise TLSError.explaining("the connection isn't one of TLS any more", error) from error
         self._backlog += self._outgoing.read()
 
     def _push(self) -> None:
