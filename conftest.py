@@ -90,6 +90,23 @@ def serve() -> Iterator[Callable[..., threading.Thread]]:
 
 
 @pytest.fixture
+def connect() -> Iterator[Callable[..., socket.socket]]:
+    """A function that connects to a server, and sends it something; closed when the test ends."""
+    with contextlib.ExitStack() as ends:
+
+        def start(server, data=b""):
+            own = server.socket
+            client = ends.enter_context(socket.socket(own.family, own.type))
+            client.settimeout(20)
+            client.connect(server.server_address)
+            if data:
+                client.sendall(data)
+            return client
+
+        yield start
+
+
+@pytest.fixture
 def short_folder() -> Iterator[Path]:
     """An empty folder, whose name is short enough for the path of a Unix socket."""
     with tempfile.TemporaryDirectory(prefix="ns-") as name:

@@ -27,9 +27,13 @@ from netserve.handlers import (
     StreamRequestHandler,
 )
 from netserve.transports import TCPServer, UDPServer
+from tests._multiplexing import until
 
 HOME = ("127.0.0.1", 0)
 PATIENCE = 20.0
+
+Make = Callable[..., Any]
+Connect = Callable[..., socket.socket]
 
 FACTORIES: dict[str, Any] = {"asyncio": None}
 if importlib.util.find_spec("uvloop"):
@@ -71,7 +75,7 @@ def factory(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-def make(factory: Any) -> Callable[..., Any]:
+def make(factory: Any) -> Make:
     """A function that makes a server for a handler, with attributes of its own."""
 
     def make(handler: Any, base: Any = Server, **attributes: Any) -> Any:
@@ -81,35 +85,10 @@ def make(factory: Any) -> Callable[..., Any]:
     return make
 
 
-@pytest.fixture
-def connect() -> Iterator[Callable[..., socket.socket]]:
-    """A function that connects to a server, and sends something."""
-    with contextlib.ExitStack() as ends:
-
-        def connect(server: Any, data: bytes = b"") -> socket.socket:
-            kind = socket.SOCK_DGRAM if isinstance(server, UDPServer) else socket.SOCK_STREAM
-            client = ends.enter_context(socket.socket(socket.AF_INET, kind))
-            client.settimeout(PATIENCE)
-            client.connect(server.server_address)
-            if data:
-                client.sendall(data)
-            return client
-
-        yield connect
-
-
 def received(client: socket.socket) -> bytes:
     """All that comes until the end of the connection."""
     with client.makefile("rb") as answer:
         return answer.read()
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Return when *condition* holds."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 def levels(caplog: pytest.LogCaptureFixture, *names: str) -> list[str]:
@@ -132,9 +111,7 @@ def _log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("handler", [Upper, UpperMessages])
-def test_many_lines_are_answered_with_few_sends(
-    make: Callable[..., Any], connect: Callable[..., socket.socket], handler: Any
-) -> None:
+def test_many_lines_are_answered_with_few_sends(make: Make, connect: Connect, handler: Any) -> None:
     """A client that pipelines gets all answers in order, and then the end."""
     with make(handler).background() as running:
         lines = b"".join(b"line %d\n" % number for number in range(5000))
@@ -147,9 +124,7 @@ def test_many_lines_are_answered_with_few_sends(
     assert stats.bytes_sent == len(lines)
 
 
-def test_hundreds_of_connections_in_one_thread(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_hundreds_of_connections_in_one_thread(make: Make, connect: Connect) -> None:
     """They are served all at once, without a thread of their own."""
     with make(Upper).background() as running:
         clients = [connect(running.server) for _ in range(200)]
@@ -164,9 +139,7 @@ def test_hundreds_of_connections_in_one_thread(
     assert (running.result.drained, running.result.forced) == (200, 0)
 
 
-def test_answers_leave_when_the_coroutine_waits_for_anything(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_answers_leave_when_the_coroutine_waits_for_anything(make: Make, connect: Connect) -> None:
     """Not only for its client: also what it writes after another wait."""
 
     class Late(AsyncStreamRequestHandler):
@@ -186,9 +159,7 @@ def test_answers_leave_when_the_coroutine_waits_for_anything(
         assert heard == b"one two three"
 
 
-def test_a_client_that_doesnt_read_holds_its_handler_back(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_a_client_that_doesnt_read_holds_its_handler_back(make: Make, connect: Connect) -> None:
     """What it is owed stays bounded, and arrives whole when it reads again."""
     written: list[int] = []
 
@@ -210,9 +181,7 @@ def test_a_client_that_doesnt_read_holds_its_handler_back(
         assert len(received(client)) == 500 * 65536
 
 
-def test_surplus_input_doesnt_destroy_the_reply(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_surplus_input_doesnt_destroy_the_reply(make: Make, connect: Connect) -> None:
     """A client that goes on sending gets the whole reply nevertheless."""
 
     class Once(AsyncStreamRequestHandler):
@@ -228,9 +197,7 @@ def test_surplus_input_doesnt_destroy_the_reply(
 
 
 @pytest.mark.parametrize("attributes", [{"linger_timeout": 0.05}, {"linger_bytes": 1000}])
-def test_lingering_has_its_limits(
-    make: Callable[..., Any], connect: Callable[..., socket.socket], attributes: dict[str, Any]
-) -> None:
+def test_lingering_has_its_limits(make: Make, connect: Connect, attributes: dict[str, Any]) -> None:
     """In time and in bytes."""
 
     class Nothing(AsyncStreamRequestHandler):
@@ -243,9 +210,7 @@ def test_lingering_has_its_limits(
         client.close()
 
 
-def test_two_may_not_receive_at_once(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_two_may_not_receive_at_once(make: Make, connect: Connect) -> None:
     """The second one is told; a reader and a writer are no matter."""
     told: list[str] = []
 
@@ -270,9 +235,7 @@ def test_two_may_not_receive_at_once(
     assert told == ["another coroutine receives on this connection already"]
 
 
-def test_two_may_not_drain_at_once(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_two_may_not_drain_at_once(make: Make, connect: Connect) -> None:
     """The second one is told."""
     told: list[str] = []
 
@@ -292,9 +255,7 @@ def test_two_may_not_drain_at_once(
 
 
 def test_a_writer_may_find_that_the_reader_waits_in_vain(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One coroutine writes to a client that is gone while another reads from it."""
     raised: list[BaseException] = []
@@ -323,9 +284,7 @@ def test_a_writer_may_find_that_the_reader_waits_in_vain(
     assert levels(caplog, "WARNING") == []
 
 
-def test_a_wait_can_be_cancelled_and_taken_up_again(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_a_wait_can_be_cancelled_and_taken_up_again(make: Make, connect: Connect) -> None:
     """Asyncio's timeouts work, and lose nothing."""
 
     class Impatient(AsyncStreamRequestHandler):
@@ -346,9 +305,7 @@ def test_a_wait_can_be_cancelled_and_taken_up_again(
         assert received(client).strip(b".") == b"ABC\n"
 
 
-def test_input_that_nobody_awaits_stays_in_the_system(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_input_that_nobody_awaits_stays_in_the_system(make: Make, connect: Connect) -> None:
     """It is there when the handler comes to it, and the loop is idle meanwhile."""
     go_on = threading.Event()
 
@@ -374,9 +331,7 @@ def test_input_that_nobody_awaits_stays_in_the_system(
 
 
 def test_what_a_handler_raises_is_reported_once(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One record; what it has written before arrives; the others go on."""
 
@@ -395,9 +350,7 @@ def test_what_a_handler_raises_is_reported_once(
 
 
 def test_what_hooks_raise_is_reported_and_ends_nothing_else(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """close_request and handle_error too."""
 
@@ -423,9 +376,7 @@ def test_what_hooks_raise_is_reported_and_ends_nothing_else(
 
 
 def test_a_peer_that_goes_away_is_one_debug_record(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While the handler reads, and while it writes."""
 
@@ -447,9 +398,7 @@ def test_a_peer_that_goes_away_is_one_debug_record(
 
 
 def test_a_message_handler_is_finished_whatever_happens(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An error of its finish() is a warning beside the one that came first."""
 
@@ -466,7 +415,7 @@ def test_a_message_handler_is_finished_whatever_happens(
 
 
 def test_messages_that_are_answered_with_much_wait_for_their_reader(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
+    make: Make, connect: Connect
 ) -> None:
     """No more is read from a client that doesn't read."""
 
@@ -487,11 +436,7 @@ def test_messages_that_are_answered_with_much_wait_for_their_reader(
     ("limit", "said"), [("idle", b""), ("message", b"ha"), ("connection", b"lf")]
 )
 def test_deadlines_end_the_wait(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
-    limit: str,
-    said: bytes,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture, limit: str, said: bytes
 ) -> None:
     """The handler is told, once and again, and the request has timed out."""
     told: list[DeadlineError] = []
@@ -516,10 +461,7 @@ def test_deadlines_end_the_wait(
 
 @pytest.mark.parametrize("handler", [Upper, UpperMessages])
 def test_a_deadline_that_nobody_catches_is_one_record(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
-    handler: Any,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture, handler: Any
 ) -> None:
     """Of level INFO."""
     with make(handler, idle_timeout=0.05).background() as running:
@@ -528,9 +470,7 @@ def test_a_deadline_that_nobody_catches_is_one_record(
     assert levels(caplog, "INFO", "WARNING", "ERROR") == ["INFO"]
 
 
-def test_who_talks_in_time_meets_no_deadline(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_who_talks_in_time_meets_no_deadline(make: Make, connect: Connect) -> None:
     """A wait begins anew with each byte, and the handler's own time doesn't count."""
 
     class Slow(AsyncStreamRequestHandler):
@@ -549,9 +489,7 @@ def test_who_talks_in_time_meets_no_deadline(
     assert running.server.stats().timed_out == 0
 
 
-def test_a_client_that_doesnt_read_meets_the_idle_deadline(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_a_client_that_doesnt_read_meets_the_idle_deadline(make: Make, connect: Connect) -> None:
     """Unless it reads a part now and then."""
 
     class Flood(AsyncStreamRequestHandler):
@@ -564,9 +502,7 @@ def test_a_client_that_doesnt_read_meets_the_idle_deadline(
         until(lambda: running.server.stats().timed_out)
 
 
-def test_limits_and_refusals_are_those_of_any_server(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_limits_and_refusals_are_those_of_any_server(make: Make, connect: Connect) -> None:
     """Over the limit the next one waits, or hears the farewell."""
     with make(Upper, max_connections=1).background() as running:
         first = connect(running.server, b"one\n")
@@ -585,9 +521,7 @@ def test_limits_and_refusals_are_those_of_any_server(
 
 
 def test_ended_requests_are_logged(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With access_log, one record each."""
     with make(Upper, access_log=True).background() as running:
@@ -602,9 +536,7 @@ def test_ended_requests_are_logged(
 
 
 @pytest.mark.parametrize("handler", [Upper, UpperMessages])
-def test_a_drain_answers_what_was_sent(
-    make: Callable[..., Any], connect: Callable[..., socket.socket], handler: Any
-) -> None:
+def test_a_drain_answers_what_was_sent(make: Make, connect: Connect, handler: Any) -> None:
     """Idle connections end at once."""
     with make(handler).background() as running:
         clients = [connect(running.server, b"one\n") for _ in range(20)]
@@ -619,9 +551,7 @@ def test_a_drain_answers_what_was_sent(
 
 
 def test_a_task_that_outlasts_the_grace_is_cancelled(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It can clean up, and is counted as forced."""
     cleaned: list[str] = []
@@ -650,9 +580,7 @@ def test_a_task_that_outlasts_the_grace_is_cancelled(
 
 
 def test_a_task_that_doesnt_heed_its_cancellation_is_abandoned(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One warning tells of it; stop() returns."""
     ignored: list[None] = []
@@ -680,8 +608,8 @@ def test_a_task_that_doesnt_heed_its_cancellation_is_abandoned(
 
 
 def test_shutdown_leaves_no_connection_behind(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
+    make: Make,
+    connect: Connect,
     serve: Callable[..., threading.Thread],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -703,9 +631,7 @@ def test_shutdown_leaves_no_connection_behind(
     until(lambda: server.stats().active == 0)
 
 
-def test_server_close_ends_the_loop(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_server_close_ends_the_loop(make: Make, connect: Connect) -> None:
     """And what is in it."""
     server = make(Upper)
     thread = threading.Thread(target=server.serve_forever)
@@ -718,9 +644,7 @@ def test_server_close_ends_the_loop(
     assert received(client) == b""
 
 
-def test_a_task_that_was_cancelled_before_it_began_is_closed(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_a_task_that_was_cancelled_before_it_began_is_closed(make: Make, connect: Connect) -> None:
     """Nothing is lost: it is counted as forced, and its client sees the end."""
 
     class Hasty(Server):
@@ -734,9 +658,7 @@ def test_a_task_that_was_cancelled_before_it_began_is_closed(
 
 
 def test_a_request_that_a_hook_has_closed_is_reported(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It can't be run, and that is one record."""
 
@@ -753,9 +675,7 @@ def test_a_request_that_a_hook_has_closed_is_reported(
 
 @pytest.mark.skipif(not hasattr(asyncio.Task, "cancelling"), reason="needs CPython 3.11")
 def test_a_stray_cancelled_error_is_the_handlers_bug(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """When nobody has cancelled the task it is reported."""
 
@@ -770,9 +690,7 @@ def test_a_stray_cancelled_error_is_the_handlers_bug(
 
 
 def test_hooks_may_raise_on_a_cancellation(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """handle_error and handle_disconnect: each is one record."""
 
@@ -798,9 +716,7 @@ def test_hooks_may_raise_on_a_cancellation(
     assert running.server.stats().forced >= 1
 
 
-def test_system_exit_ends_the_loop(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_system_exit_ends_the_loop(make: Make, connect: Connect) -> None:
     """It comes out of serve_forever, after the connection was closed."""
 
     class Leaving(AsyncStreamRequestHandler):
@@ -826,9 +742,7 @@ def test_system_exit_ends_the_loop(
     assert server.stats().failed == 1
 
 
-def test_what_handlers_leave_in_the_event_loop_ends_with_it(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_what_handlers_leave_in_the_event_loop_ends_with_it(make: Make, connect: Connect) -> None:
     """Tasks are cancelled, generators closed, and threads waited for."""
     ended: list[str] = []
 
@@ -864,9 +778,7 @@ def test_what_handlers_leave_in_the_event_loop_ends_with_it(
     assert sorted(ended) == ["generator", "task", "thread"]
 
 
-def test_run_drains_on_a_signal(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_run_drains_on_a_signal(make: Make, connect: Connect) -> None:
     """As everywhere."""
     server = make(Upper)
     heard: list[bytes] = []
@@ -885,9 +797,7 @@ def test_run_drains_on_a_signal(
     assert (server.state, server.stats().drained) == (State.CLOSED, 1)
 
 
-def test_service_actions_have_their_interval(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_service_actions_have_their_interval(make: Make, connect: Connect) -> None:
     """An override is called, and connections are accepted meanwhile."""
     calls: list[None] = []
 
@@ -907,7 +817,7 @@ def test_service_actions_have_their_interval(
     server.server_close()
 
 
-def test_readers_and_timers_of_mix_ins_run_in_the_event_loop(make: Callable[..., Any]) -> None:
+def test_readers_and_timers_of_mix_ins_run_in_the_event_loop(make: Make) -> None:
     """add_reader, remove_reader and call_later do as in any loop."""
     near, far = socket.socketpair()
     called: list[str] = []
@@ -937,9 +847,7 @@ def test_readers_and_timers_of_mix_ins_run_in_the_event_loop(make: Callable[...,
     assert called == ["first", "timer", "read"]
 
 
-def test_stop_from_a_handler_asks_and_returns(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_stop_from_a_handler_asks_and_returns(make: Make, connect: Connect) -> None:
     """Both forms, whose caller doesn't wait for itself."""
 
     class Stopping(AsyncStreamRequestHandler):
@@ -981,9 +889,7 @@ class UpperDatagrams(AsyncDatagramRequestHandler):
 
 
 @pytest.mark.parametrize("handler", [UpperDatagrams, UpperMessages])
-def test_datagrams_are_answered(
-    make: Callable[..., Any], connect: Callable[..., socket.socket], handler: Any
-) -> None:
+def test_datagrams_are_answered(make: Make, connect: Connect, handler: Any) -> None:
     """By a coroutine, or by a handler of messages."""
     with make(handler, DatagramServer).background() as running:
         client = connect(running.server)
@@ -993,9 +899,7 @@ def test_datagrams_are_answered(
     assert running.server.stats().accepted == 50
 
 
-def test_a_factory_may_make_handlers_of_messages(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_a_factory_may_make_handlers_of_messages(make: Make, connect: Connect) -> None:
     """What isn't a class shows only in the end what it makes."""
 
     def build(request: Any, client_address: Any, server: Any) -> Any:
@@ -1009,9 +913,7 @@ def test_a_factory_may_make_handlers_of_messages(
 
 
 def test_a_datagram_that_fails_or_lasts_is_accounted_for(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One record for a bug; the one that outlasts the grace is forced."""
     with make(UpperDatagrams, DatagramServer).background() as running:
@@ -1028,9 +930,7 @@ def test_a_datagram_that_fails_or_lasts_is_accounted_for(
     assert levels(caplog) == ["ERROR"]
 
 
-def test_system_exit_in_a_datagram_ends_the_loop(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_system_exit_in_a_datagram_ends_the_loop(make: Make, connect: Connect) -> None:
     """As for a connection."""
     with make(UpperDatagrams, DatagramServer) as server:
         connect(server, b"exit")
@@ -1044,7 +944,7 @@ def test_system_exit_in_a_datagram_ends_the_loop(
 
 @pytest.mark.parametrize("handler", [Upper, UpperMessages])
 def test_handle_request_serves_one_connection_to_its_end(
-    make: Callable[..., Any], connect: Callable[..., socket.socket], handler: Any
+    make: Make, connect: Connect, handler: Any
 ) -> None:
     """In an event loop of its own."""
     with make(handler) as server:
@@ -1056,9 +956,7 @@ def test_handle_request_serves_one_connection_to_its_end(
 
 
 @pytest.mark.parametrize("handler", [UpperDatagrams, UpperMessages])
-def test_handle_request_handles_one_datagram(
-    make: Callable[..., Any], connect: Callable[..., socket.socket], handler: Any
-) -> None:
+def test_handle_request_handles_one_datagram(make: Make, connect: Connect, handler: Any) -> None:
     """In an event loop of its own."""
     with make(handler, DatagramServer) as server:
         client = connect(server, b"one")
@@ -1068,9 +966,7 @@ def test_handle_request_handles_one_datagram(
 
 
 def test_handle_request_reports_what_the_handler_raises(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What was written before is sent."""
 
@@ -1089,9 +985,7 @@ def test_handle_request_reports_what_the_handler_raises(
 
 
 def test_blocking_calls_are_refused_in_a_running_event_loop(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """They say what to await instead."""
 
@@ -1148,9 +1042,7 @@ def test_handlers_of_the_other_transport_are_refused() -> None:
 
 
 def test_what_a_factory_makes_is_looked_at(
-    make: Callable[..., Any],
-    connect: Callable[..., socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At the first request, which has no handler then."""
 
@@ -1172,16 +1064,14 @@ def test_the_standard_librarys_servers_are_refused() -> None:
         type("Wrong", (AsyncioMixIn, stdlib.TCPServer), {})
 
 
-def test_the_drop_in_modules_servers_do(connect: Callable[..., socket.socket]) -> None:
+def test_the_drop_in_modules_servers_do(connect: Connect) -> None:
     """They have the loop."""
     kind: Any = type("Kind", (AsyncioMixIn, socketserver.TCPServer), {})
     with kind(HOME, Upper).background() as running:
         assert connect(running.server, b"one\n").recv(10) == b"ONE\n"
 
 
-def test_an_instance_may_have_an_event_loop_of_its_own(
-    connect: Callable[..., socket.socket],
-) -> None:
+def test_an_instance_may_have_an_event_loop_of_its_own(connect: Connect) -> None:
     """loop_factory is looked up there first."""
     made: list[asyncio.AbstractEventLoop] = []
 
@@ -1229,9 +1119,7 @@ class Named(AsyncStreamRequestHandler):
             await self.wfile.write(self.client_address[0].encode() + line)
 
 
-def test_an_opening_precedes_the_handler(
-    make: Callable[..., Any], connect: Callable[..., socket.socket]
-) -> None:
+def test_an_opening_precedes_the_handler(make: Make, connect: Connect) -> None:
     """Its address is the one that the handler sees, and a mute peer holds up nobody."""
     with make(Named, Opening).background() as running:
         mute = connect(running.server)
@@ -1251,7 +1139,7 @@ def test_an_opening_precedes_the_handler(
 
 @pytest.mark.parametrize("patience", [0.05, -1])
 def test_an_opening_that_takes_too_long_ends_the_connection(
-    make: Callable[..., Any], connect: Callable[..., socket.socket], patience: float
+    make: Make, connect: Connect, patience: float
 ) -> None:
     """It has timed out."""
     with make(Named, Opening, patience=patience).background() as running:

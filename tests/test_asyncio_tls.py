@@ -16,7 +16,11 @@ from netserve.concurrency import AsyncioMixIn
 from netserve.core import State, TLSError
 from netserve.handlers import AsyncStreamRequestHandler, Lines
 from netserve.transports import TCPServer
-from tests.test_asyncio import FACTORIES, PATIENCE, Upper, UpperMessages, received, until
+from tests._multiplexing import until
+from tests.test_asyncio import FACTORIES, PATIENCE, Make, Upper, UpperMessages, received
+
+Plain = Callable[[Any], socket.socket]
+Connect = Callable[..., ssl.SSLSocket]
 
 HOME = ("127.0.0.1", 0)
 AUTHORITY = trustme.CA()
@@ -39,7 +43,7 @@ class UnlimitedServer(Server):
 
 
 @pytest.fixture(params=FACTORIES)
-def make(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def make(request: pytest.FixtureRequest) -> Make:
     """A function that makes a server for a handler, on either event loop."""
     factory = FACTORIES[request.param]
 
@@ -51,7 +55,7 @@ def make(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def plain() -> Iterator[Callable[[Any], socket.socket]]:
+def plain() -> Iterator[Plain]:
     """A function that connects to a server, without TLS."""
     with contextlib.ExitStack() as ends:
 
@@ -70,7 +74,7 @@ def trusting() -> ssl.SSLContext:
 
 
 @pytest.fixture
-def connect(plain: Callable[[Any], socket.socket]) -> Iterator[Callable[..., ssl.SSLSocket]]:
+def connect(plain: Plain) -> Iterator[Connect]:
     """A function that connects to a server, with TLS."""
     with contextlib.ExitStack() as ends:
 
@@ -94,11 +98,7 @@ def _log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 @pytest.mark.parametrize("handler", [Upper, UpperMessages])
 @pytest.mark.parametrize("base", [Server, UnlimitedServer])
 def test_lines_under_tls(
-    make: Callable[..., Any],
-    connect: Callable[..., ssl.SSLSocket],
-    handler: Any,
-    base: Any,
-    version: ssl.TLSVersion,
+    make: Make, connect: Connect, handler: Any, base: Any, version: ssl.TLSVersion
 ) -> None:
     """Short ones and many at once, then a drain, which says goodbye."""
     context = trusting()
@@ -120,9 +120,7 @@ def test_lines_under_tls(
         assert client.recv(10) == b""
 
 
-def test_the_handler_knows_the_client(
-    make: Callable[..., Any], connect: Callable[..., ssl.SSLSocket]
-) -> None:
+def test_the_handler_knows_the_client(make: Make, connect: Connect) -> None:
     """By its certificate; without TLS there is nothing to know."""
 
     class Greeting(AsyncStreamRequestHandler):
@@ -143,11 +141,7 @@ def test_the_handler_knows_the_client(
         assert received(connect(running.server, context)) == b"client.example"
 
 
-def test_a_mute_client_is_given_up(
-    make: Callable[..., Any],
-    plain: Callable[[Any], socket.socket],
-    connect: Callable[..., ssl.SSLSocket],
-) -> None:
+def test_a_mute_client_is_given_up(make: Make, plain: Plain, connect: Connect) -> None:
     """It holds up nobody meanwhile."""
     with make(Upper, handshake_timeout=0.3).background() as running:
         mute = plain(running.server)
@@ -159,9 +153,7 @@ def test_a_mute_client_is_given_up(
 
 
 def test_plain_text_is_no_bug_of_ours(
-    make: Callable[..., Any],
-    plain: Callable[[Any], socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, plain: Plain, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One record without a traceback, and a clean end."""
     with make(Upper).background() as running:
@@ -175,9 +167,7 @@ def test_plain_text_is_no_bug_of_ours(
 
 
 def test_a_certificate_of_another_authority(
-    make: Callable[..., Any],
-    connect: Callable[..., ssl.SSLSocket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It isn't taken, and the record says why."""
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -196,9 +186,7 @@ def test_a_certificate_of_another_authority(
 
 
 def test_a_handshake_that_begins_well_may_fail_later(
-    make: Callable[..., Any],
-    plain: Callable[[Any], socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, plain: Plain, caplog: pytest.LogCaptureFixture
 ) -> None:
     """That isn't taken for plain text."""
     with make(Upper).background() as running:
@@ -216,9 +204,7 @@ def test_a_handshake_that_begins_well_may_fail_later(
     assert "the handshake of TLS failed (" in record.getMessage()
 
 
-def test_handlers_of_messages_know_the_client(
-    make: Callable[..., Any], connect: Callable[..., ssl.SSLSocket]
-) -> None:
+def test_handlers_of_messages_know_the_client(make: Make, connect: Connect) -> None:
     """From the beginning; and one may well not want to."""
     seen: list[Any] = []
 
@@ -251,9 +237,7 @@ def test_handlers_of_messages_know_the_client(
 
 
 def test_client_that_leaves_in_the_handshake(
-    make: Callable[..., Any],
-    plain: Callable[[Any], socket.socket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, plain: Plain, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It has gone away, as clients do."""
     with make(Upper).background() as running:
@@ -263,9 +247,7 @@ def test_client_that_leaves_in_the_handshake(
 
 
 def test_connection_that_breaks_off(
-    make: Callable[..., Any],
-    connect: Callable[..., ssl.SSLSocket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without the announcement of its end it isn't taken for whole."""
     with make(Upper).background() as running:
@@ -278,9 +260,7 @@ def test_connection_that_breaks_off(
 
 
 def test_garbage_within_the_connection(
-    make: Callable[..., Any],
-    connect: Callable[..., ssl.SSLSocket],
-    caplog: pytest.LogCaptureFixture,
+    make: Make, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What came before it is answered; then it is the same error as elsewhere, and one record."""
     found = []
@@ -306,9 +286,7 @@ def test_garbage_within_the_connection(
     assert str(error) in caplog.text
 
 
-def test_client_that_says_goodbye(
-    make: Callable[..., Any], connect: Callable[..., ssl.SSLSocket]
-) -> None:
+def test_client_that_says_goodbye(make: Make, connect: Connect) -> None:
     """Its end is announced, and so is ours, with all answers before it."""
     with make(Upper).background() as running:
         client = connect(running.server)
@@ -318,9 +296,7 @@ def test_client_that_says_goodbye(
         until(lambda: running.server.stats().completed)
 
 
-def test_long_reply_to_a_slow_reader(
-    make: Callable[..., Any], connect: Callable[..., ssl.SSLSocket]
-) -> None:
+def test_long_reply_to_a_slow_reader(make: Make, connect: Connect) -> None:
     """It arrives whole, in spite of surplus input."""
 
     class Long(AsyncStreamRequestHandler):
@@ -336,9 +312,7 @@ def test_long_reply_to_a_slow_reader(
         assert len(received(client)) == 100 * 65536
 
 
-def test_handle_request_does_the_handshake_too(
-    make: Callable[..., Any], connect: Callable[..., ssl.SSLSocket]
-) -> None:
+def test_handle_request_does_the_handshake_too(make: Make, connect: Connect) -> None:
     """In the event loop of the request."""
     heard: list[bytes] = []
 
@@ -360,9 +334,7 @@ def test_handle_request_does_the_handshake_too(
     assert heard == [b"ONE\n"]
 
 
-def test_a_drain_leaves_a_handshake_its_input(
-    make: Callable[..., Any], plain: Callable[[Any], socket.socket]
-) -> None:
+def test_a_drain_leaves_a_handshake_its_input(make: Make, plain: Plain) -> None:
     """Who has connected before is answered, although the handshake comes later."""
     with make(Upper).background() as running:
         client = plain(running.server)
@@ -377,9 +349,7 @@ def test_a_drain_leaves_a_handshake_its_input(
     assert (running.server.stats().drained, running.server.stats().forced) == (1, 0)
 
 
-def test_forcing_cuts_a_handshake_off(
-    make: Callable[..., Any], plain: Callable[[Any], socket.socket]
-) -> None:
+def test_forcing_cuts_a_handshake_off(make: Make, plain: Plain) -> None:
     """A drain waits for it until the grace is over."""
     with make(Upper, UnlimitedServer).background() as running:
         plain(running.server)

@@ -16,12 +16,14 @@ import pytest
 
 from netserve import socketserver
 from netserve.concurrency import ThreadingMixIn
-from netserve.core import State
+from netserve.core import Running, State, StopResult
 from netserve.handlers import DatagramRequestHandler, StreamRequestHandler
 from netserve.transports import TCPServer, UDPServer
 
 HOME = ("127.0.0.1", 0)
 PATIENCE = 20.0
+
+Connect = Callable[..., socket.socket]
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -72,23 +74,6 @@ def gate() -> Iterator[Gate]:
     gate.open.set()
 
 
-@pytest.fixture
-def connect() -> Iterator[Callable[..., socket.socket]]:
-    """A function that connects to a server, and sends something."""
-    with contextlib.ExitStack() as ends:
-
-        def connect(server: Any, data: bytes = b"") -> socket.socket:
-            kind = socket.SOCK_DGRAM if isinstance(server, UDPServer) else socket.SOCK_STREAM
-            client = ends.enter_context(socket.socket(socket.AF_INET, kind))
-            client.settimeout(PATIENCE)
-            client.connect(server.server_address)
-            if data:
-                client.sendall(data)
-            return client
-
-        yield connect
-
-
 def received(client: socket.socket) -> bytes:
     """All that comes until the end of the connection."""
     with client.makefile("rb") as answer:
@@ -117,6 +102,22 @@ def in_thread(function: Callable[[], Any]) -> Callable[[], Any]:
     return result
 
 
+@contextlib.contextmanager
+def serving(server_class: Any, handler: Any, **attributes: Any) -> Iterator[Running]:
+    """A server in the background, with *attributes* of its own; closed at the end."""
+    made = type("Made", (server_class,), attributes)
+    with made(HOME, handler).background() as running:
+        yield running
+
+
+def drained(server: Any, gate: Gate) -> StopResult:
+    """What becomes of a drain in which the handlers go on only once it has begun."""
+    stopped = in_thread(lambda: server.stop(PATIENCE))
+    await_state(server, State.DRAINING)
+    gate.open.set()
+    return stopped()
+
+
 class Held(StreamRequestHandler):
     """Waits at the server's gate before it answers a line, and reads on."""
 
@@ -129,30 +130,25 @@ class Held(StreamRequestHandler):
 
 @pytest.mark.parametrize("server_class", [TCPServer, ThreadingTCPServer, socketserver.TCPServer])
 def test_who_waits_in_the_backlog_is_answered(
-    server_class: Any, gate: Gate, connect: Callable[..., socket.socket]
+    server_class: Any, gate: Gate, connect: Connect
 ) -> None:
     """All who had connected and sent their line when stop was called get their answer."""
-    with server_class(HOME, Held) as server:
-        server.max_connections = 1
-        server.gate = gate
-        with server.background() as running:
-            first = connect(server, b"first\n")
-            gate.await_waiting(1)
-            clients = [connect(server, b"line %d\n" % number) for number in range(5)]
-            stopped = in_thread(lambda: running.stop(PATIENCE))
-            await_state(server, State.DRAINING)
-            gate.open.set()
-            result = stopped()
-            assert (result.drained, result.forced) == (6, 0)
-            assert received(first) == b"FIRST\n"
-            assert [received(client) for client in clients] == [
-                b"LINE %d\n" % number for number in range(5)
-            ]
-        assert server.stats().drained == 6
+    with serving(server_class, Held, gate=gate, max_connections=1) as running:
+        server = running.server
+        first = connect(server, b"first\n")
+        gate.await_waiting(1)
+        clients = [connect(server, b"line %d\n" % number) for number in range(5)]
+        result = drained(server, gate)
+        assert (result.drained, result.forced) == (6, 0)
+        assert received(first) == b"FIRST\n"
+        assert [received(client) for client in clients] == [
+            b"LINE %d\n" % number for number in range(5)
+        ]
+    assert server.stats().drained == 6
 
 
 def test_backlog_may_be_left_for_the_next_loop(
-    gate: Gate, connect: Callable[..., socket.socket], serve: Callable[..., threading.Thread]
+    gate: Gate, connect: Connect, serve: Callable[..., threading.Thread]
 ) -> None:
     """With drains_backlog false it is neither answered nor lost."""
     with TCPServer(HOME, Held) as server:
@@ -162,10 +158,7 @@ def test_backlog_may_be_left_for_the_next_loop(
         first = connect(server, b"first\n")
         gate.await_waiting(1)
         second = connect(server, b"second\n")
-        stopped = in_thread(lambda: server.stop(PATIENCE))
-        await_state(server, State.DRAINING)
-        gate.open.set()
-        assert stopped().drained == 1
+        assert drained(server, gate).drained == 1
         thread.join(PATIENCE)
         assert received(first) == b"FIRST\n"
         assert server.stats().accepted == 1
@@ -174,53 +167,39 @@ def test_backlog_may_be_left_for_the_next_loop(
         assert received(second) == b"SECOND\n"
 
 
-def test_backlog_that_is_left_is_reset_when_the_server_closes(
-    gate: Gate, connect: Callable[..., socket.socket]
-) -> None:
+def test_backlog_that_is_left_is_reset_when_the_server_closes(gate: Gate, connect: Connect) -> None:
     """Who isn't served learns it at once."""
-    with TCPServer(HOME, Held) as server:
-        server.gate = gate
-        server.drains_backlog = False
-        with server.background() as running:
-            connect(server, b"first\n")
-            gate.await_waiting(1)
-            second = connect(server, b"second\n")
-            stopped = in_thread(lambda: running.stop(PATIENCE))
-            await_state(server, State.DRAINING)
-            gate.open.set()
-            stopped()
-        with pytest.raises(ConnectionResetError):
-            second.recv(1)
+    with serving(TCPServer, Held, gate=gate, drains_backlog=False) as running:
+        connect(running.server, b"first\n")
+        gate.await_waiting(1)
+        second = connect(running.server, b"second\n")
+        drained(running.server, gate)
+    with pytest.raises(ConnectionResetError):
+        second.recv(1)
 
 
 @pytest.mark.parametrize("server_class", [TCPServer, ThreadingTCPServer])
 def test_what_was_sent_before_is_read_and_answered_after(
-    server_class: Any, gate: Gate, connect: Callable[..., socket.socket]
+    server_class: Any, gate: Gate, connect: Connect
 ) -> None:
     """A handler that is busy with the first line when the drain begins still gets the others."""
-    with server_class(HOME, Held) as server:
-        server.gate = gate
-        with server.background() as running:
-            client = connect(server, b"a\nb\nc\n")
-            gate.await_waiting(1)
-            stopped = in_thread(lambda: running.stop(PATIENCE))
-            await_state(server, State.DRAINING)
-            gate.open.set()
-            result = stopped()
-            assert received(client) == b"A\nB\nC\n"
-            assert (result.drained, result.forced) == (1, 0)
+    with serving(server_class, Held, gate=gate) as running:
+        client = connect(running.server, b"a\nb\nc\n")
+        gate.await_waiting(1)
+        result = drained(running.server, gate)
+        assert received(client) == b"A\nB\nC\n"
+        assert (result.drained, result.forced) == (1, 0)
 
 
-def test_idle_connections_end_at_once(connect: Callable[..., socket.socket]) -> None:
+def test_idle_connections_end_at_once(connect: Connect) -> None:
     """A drain of idle clients takes no part of the grace."""
-    with ThreadingTCPServer(HOME, Upper) as server:
-        with server.background() as running:
-            clients = [connect(server, b"x\n") for _ in range(20)]
-            assert all(client.recv(100) == b"X\n" for client in clients)
-            result = running.stop(PATIENCE)
-            assert (result.drained, result.forced) == (20, 0)
-            assert result.elapsed < PATIENCE / 4
-            assert all(client.recv(100) == b"" for client in clients)
+    with serving(ThreadingTCPServer, Upper) as running:
+        clients = [connect(running.server, b"x\n") for _ in range(20)]
+        assert all(client.recv(100) == b"X\n" for client in clients)
+        result = running.stop(PATIENCE)
+        assert (result.drained, result.forced) == (20, 0)
+        assert result.elapsed < PATIENCE / 4
+        assert all(client.recv(100) == b"" for client in clients)
 
 
 class Sending(StreamRequestHandler):
@@ -234,23 +213,18 @@ class Sending(StreamRequestHandler):
 
 
 @pytest.mark.parametrize("server_class", [TCPServer, ThreadingTCPServer])
-def test_who_outlasts_the_grace_is_forced(
-    server_class: Any, gate: Gate, connect: Callable[..., socket.socket]
-) -> None:
+def test_who_outlasts_the_grace_is_forced(server_class: Any, gate: Gate, connect: Connect) -> None:
     """Stop returns soon after the grace is over, with the handler ended and counted."""
-    with server_class(HOME, Sending) as server:
-        server.linger_timeout = 0
-        server.gate = gate
-        gate.open.set()
-        with server.background() as running:
-            connect(server)
-            gate.await_waiting(1)
-            began = time.monotonic()
-            result = running.stop(0.2)
-            assert 0.2 <= time.monotonic() - began < 1.5
-            assert (result.drained, result.forced) == (0, 1)
-        stats = server.stats()
-        assert (stats.forced, stats.failed, stats.active) == (1, 0, 0)
+    gate.open.set()
+    with serving(server_class, Sending, gate=gate, linger_timeout=0) as running:
+        connect(running.server)
+        gate.await_waiting(1)
+        began = time.monotonic()
+        result = running.stop(0.2)
+        assert 0.2 <= time.monotonic() - began < 1.5
+        assert (result.drained, result.forced) == (0, 1)
+    stats = running.server.stats()
+    assert (stats.forced, stats.failed, stats.active) == (1, 0, 0)
 
 
 class Deaf(StreamRequestHandler):
@@ -261,61 +235,46 @@ class Deaf(StreamRequestHandler):
         self.server.gate.wait()
 
 
-def test_who_heeds_nothing_is_abandoned(gate: Gate, connect: Callable[..., socket.socket]) -> None:
+def test_who_heeds_nothing_is_abandoned(gate: Gate, connect: Connect) -> None:
     """Stop and server_close return, though a handler goes on; it is counted once."""
-    with ThreadingTCPServer(HOME, Deaf) as server:
-        server.gate = gate
-        with server.background() as running:
-            connect(server)
-            gate.await_waiting(1)
-            (handler,) = gate.threads
-            began = time.monotonic()
-            result = running.stop(0.1)
-            assert time.monotonic() - began < 2
-            assert (result.drained, result.forced) == (0, 1)
-        assert handler.is_alive()
-        gate.open.set()
-        handler.join(PATIENCE)
-        stats = server.stats()
-        assert (stats.forced, stats.drained, stats.completed, stats.active) == (1, 0, 0, 0)
+    with serving(ThreadingTCPServer, Deaf, gate=gate) as running:
+        connect(running.server)
+        gate.await_waiting(1)
+        (handler,) = gate.threads
+        began = time.monotonic()
+        result = running.stop(0.1)
+        assert time.monotonic() - began < 2
+        assert (result.drained, result.forced) == (0, 1)
+    assert handler.is_alive()
+    gate.open.set()
+    handler.join(PATIENCE)
+    stats = running.server.stats()
+    assert (stats.forced, stats.drained, stats.completed, stats.active) == (1, 0, 0, 0)
 
 
-def test_daemon_threads_are_drained_and_forced_too(
-    gate: Gate, connect: Callable[..., socket.socket]
-) -> None:
+def test_daemon_threads_are_drained_and_forced_too(gate: Gate, connect: Connect) -> None:
     """Closing doesn't wait for them, but a drain does."""
-    with ThreadingTCPServer(HOME, Held) as server:
-        server.daemon_threads = True
-        server.gate = gate
-        with server.background() as running:
-            client = connect(server, b"x\n")
-            gate.await_waiting(1)
-            stopped = in_thread(lambda: running.stop(PATIENCE))
-            await_state(server, State.DRAINING)
-            gate.open.set()
-            result = stopped()
-            assert (result.drained, result.forced) == (1, 0)
-            assert received(client) == b"X\n"
+    with serving(ThreadingTCPServer, Held, gate=gate, daemon_threads=True) as running:
+        client = connect(running.server, b"x\n")
+        gate.await_waiting(1)
+        result = drained(running.server, gate)
+        assert (result.drained, result.forced) == (1, 0)
+        assert received(client) == b"X\n"
 
 
 @pytest.mark.parametrize("server_class", [TCPServer, ThreadingTCPServer])
-def test_a_second_stop_shortens_the_grace(
-    server_class: Any, gate: Gate, connect: Callable[..., socket.socket]
-) -> None:
+def test_a_second_stop_shortens_the_grace(server_class: Any, gate: Gate, connect: Connect) -> None:
     """Both return then, with the same counts."""
-    with server_class(HOME, Sending) as server:
-        server.linger_timeout = 0
-        server.gate = gate
-        gate.open.set()
-        with server.background() as running:
-            connect(server)
-            gate.await_waiting(1)
-            began = time.monotonic()
-            first = in_thread(lambda: running.stop(PATIENCE))
-            await_state(server, State.DRAINING)
-            second = running.stop(0.1)
-            assert first().forced == second.forced == 1
-            assert time.monotonic() - began < PATIENCE / 4
+    gate.open.set()
+    with serving(server_class, Sending, gate=gate, linger_timeout=0) as running:
+        connect(running.server)
+        gate.await_waiting(1)
+        began = time.monotonic()
+        first = in_thread(lambda: running.stop(PATIENCE))
+        await_state(running.server, State.DRAINING)
+        second = running.stop(0.1)
+        assert first().forced == second.forced == 1
+        assert time.monotonic() - began < PATIENCE / 4
 
 
 class Slow(DatagramRequestHandler):
@@ -331,47 +290,38 @@ class Slow(DatagramRequestHandler):
     "server_class", [ThreadingUDPServer, UDPServer, socketserver.ThreadingUDPServer]
 )
 def test_datagrams_are_answered_to_the_last(
-    server_class: Any, gate: Gate, connect: Callable[..., socket.socket]
+    server_class: Any, gate: Gate, connect: Connect
 ) -> None:
     """Those with a handler and those in the socket's buffer: more than a stream's queue holds."""
-    with server_class(HOME, Slow) as server:
-        server.gate = gate
-        with server.background() as running:
-            client = connect(server, b"0")
-            gate.await_waiting(1)
-            for number in range(1, 150):
-                client.sendall(b"%d" % number)
-            stopped = in_thread(lambda: running.stop(PATIENCE))
-            await_state(server, State.DRAINING)
-            gate.open.set()
-            result = stopped()
-            assert (result.drained, result.forced) == (150, 0)
-            answers = {client.recv(100) for _ in range(150)}
-            assert answers == {b"%d" % number for number in range(150)}
+    with serving(server_class, Slow, gate=gate) as running:
+        client = connect(running.server, b"0")
+        gate.await_waiting(1)
+        for number in range(1, 150):
+            client.sendall(b"%d" % number)
+        result = drained(running.server, gate)
+        assert (result.drained, result.forced) == (150, 0)
+        answers = {client.recv(100) for _ in range(150)}
+        assert answers == {b"%d" % number for number in range(150)}
 
 
-def test_datagram_handlers_that_outlast_the_grace_are_forced(
-    gate: Gate, connect: Callable[..., socket.socket]
-) -> None:
+def test_datagram_handlers_that_outlast_the_grace_are_forced(gate: Gate, connect: Connect) -> None:
     """There is nothing to shut; they are no longer waited for."""
-    with ThreadingUDPServer(HOME, Slow) as server:
-        server.gate = gate
-        with server.background() as running:
-            client = connect(server)
-            for _ in range(3):
-                client.sendall(b"x")
-            gate.await_waiting(3)
-            began = time.monotonic()
-            result = running.stop(0.1)
-            assert time.monotonic() - began < 2
-            assert (result.drained, result.forced) == (0, 3)
-            gate.open.set()
-            for thread in gate.threads:
-                thread.join(PATIENCE)
+    with serving(ThreadingUDPServer, Slow, gate=gate) as running:
+        client = connect(running.server)
+        for _ in range(3):
+            client.sendall(b"x")
+        gate.await_waiting(3)
+        began = time.monotonic()
+        result = running.stop(0.1)
+        assert time.monotonic() - began < 2
+        assert (result.drained, result.forced) == (0, 3)
+        gate.open.set()
+        for thread in gate.threads:
+            thread.join(PATIENCE)
 
 
 def test_a_handler_of_a_single_request_does_not_wait_for_itself(
-    connect: Callable[..., socket.socket],
+    connect: Connect,
 ) -> None:
     """In handle_request there is no loop; a handler that stops the server still goes on."""
     results = []
@@ -392,7 +342,7 @@ def test_a_handler_of_a_single_request_does_not_wait_for_itself(
 
 @pytest.mark.parametrize("others", [0, 1])
 def test_handlers_that_stop_do_not_wait_for_each_other_nor_for_room(
-    others: int, connect: Callable[..., socket.socket]
+    others: int, connect: Connect
 ) -> None:
     """Several may call stop at once, also where no more than they fit in."""
     together = threading.Barrier(2)
@@ -404,21 +354,19 @@ def test_handlers_that_stop_do_not_wait_for_each_other_nor_for_room(
                 assert self.server.stop(PATIENCE).forced == 0
             self.wfile.write(b"done")
 
-    with ThreadingTCPServer(HOME, Stopping) as server:
-        server.max_connections = 2
-        with server.background() as running:
-            clients = [connect(server, b"stop\n") for _ in range(2)]
-            clients += [connect(server, b"x\n") for _ in range(others)]
-            assert [received(client) for client in clients] == [b"done"] * (2 + others)
-            began = time.monotonic()
-            running.thread.join(PATIENCE)
-            assert time.monotonic() - began < PATIENCE / 4
-        stats = server.stats()
-        assert (stats.drained, stats.forced) == (2 + others, 0)
+    with serving(ThreadingTCPServer, Stopping, max_connections=2) as running:
+        clients = [connect(running.server, b"stop\n") for _ in range(2)]
+        clients += [connect(running.server, b"x\n") for _ in range(others)]
+        assert [received(client) for client in clients] == [b"done"] * (2 + others)
+        began = time.monotonic()
+        running.thread.join(PATIENCE)
+        assert time.monotonic() - began < PATIENCE / 4
+    stats = running.server.stats()
+    assert (stats.drained, stats.forced) == (2 + others, 0)
 
 
 def test_shutdown_in_a_handler_does_not_wait_for_the_drain_that_waits_for_it(
-    gate: Gate, connect: Callable[..., socket.socket]
+    gate: Gate, connect: Connect
 ) -> None:
     """It has nothing more to ask for, and returns."""
 
@@ -428,17 +376,12 @@ def test_shutdown_in_a_handler_does_not_wait_for_the_drain_that_waits_for_it(
             self.server.shutdown()
             self.wfile.write(b"done")
 
-    with ThreadingTCPServer(HOME, Shutting) as server:
-        server.gate = gate
-        with server.background() as running:
-            client = connect(server)
-            gate.await_waiting(1)
-            stopped = in_thread(lambda: running.stop(PATIENCE))
-            await_state(server, State.DRAINING)
-            gate.open.set()
-            result = stopped()
-            assert (result.drained, result.forced) == (1, 0)
-            assert received(client) == b"done"
+    with serving(ThreadingTCPServer, Shutting, gate=gate) as running:
+        client = connect(running.server)
+        gate.await_waiting(1)
+        result = drained(running.server, gate)
+        assert (result.drained, result.forced) == (1, 0)
+        assert received(client) == b"done"
 
 
 def test_background_does_not_begin_while_somebody_else_serves(
@@ -583,16 +526,15 @@ with server, socket.create_connection(server.server_address):
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=PATIENCE)
 
 
-def test_a_client_that_resets_is_no_failure(connect: Callable[..., socket.socket]) -> None:
+def test_a_client_that_resets_is_no_failure(connect: Connect) -> None:
     """In a drain it counts among the drained, and leaves no error."""
-    with ThreadingTCPServer(HOME, Upper) as server:
-        with server.background() as running:
-            client = connect(server, b"x\n")
-            assert client.recv(100) == b"X\n"
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            client.close()
-            result = running.stop(PATIENCE)
-            assert result.forced == 0
-        stats = server.stats()
-        assert stats.failed == 0
-        assert stats.disconnected + stats.drained == 1
+    with serving(ThreadingTCPServer, Upper) as running:
+        client = connect(running.server, b"x\n")
+        assert client.recv(100) == b"X\n"
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        result = running.stop(PATIENCE)
+        assert result.forced == 0
+    stats = running.server.stats()
+    assert stats.failed == 0
+    assert stats.disconnected + stats.drained == 1

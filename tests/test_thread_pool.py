@@ -257,15 +257,6 @@ class Connections(ThreadPoolMixIn, TCPServer):
     max_waiting = 1
 
 
-@pytest.fixture
-def connect():
-    """A function that connects to a server."""
-    with contextlib.ExitStack() as ends:
-        yield lambda server: ends.enter_context(
-            socket.create_connection(server.server_address, PATIENCE)
-        )
-
-
 def test_the_third_connection_stays_in_the_backlog(serve, connect):
     """One is served, one waits for the thread, and each comes to its turn."""
     server = Connections(("127.0.0.1", 0), Talk())

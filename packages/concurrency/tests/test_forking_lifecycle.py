@@ -51,7 +51,7 @@ class Listener(BaseServer):
     request_queue_size = 10
 
     def __init__(self, handler, heard=None):
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.socket = socket.create_server(("127.0.0.1", 0))
         self.hears, self.tells = socket.socketpair(type=socket.SOCK_DGRAM)
         self.goes_on, self.releases = socket.socketpair(type=socket.SOCK_DGRAM)
         # A child outlives a test that is killed, but not for long.
@@ -61,15 +61,15 @@ class Listener(BaseServer):
         self.here = os.getpid()
         self.duplicates = []
         self.ended = []
-        super().__init__(self.listener.getsockname(), handler)
+        super().__init__(self.socket.getsockname(), handler)
 
     def fileno(self):
         """The end on which connections arrive."""
-        return self.listener.fileno()
+        return self.socket.fileno()
 
     def get_request(self):
         """Accept a connection."""
-        return self.listener.accept()
+        return self.socket.accept()
 
     def close_request(self, request):
         """Close it in this process."""
@@ -123,21 +123,12 @@ class Listener(BaseServer):
     def server_close(self):
         """Close all ends."""
         super().server_close()
-        for each in (self.listener, self.hears, self.tells, self.goes_on, self.releases):
+        for each in (self.socket, self.hears, self.tells, self.goes_on, self.releases):
             each.close()
 
 
 class Server(ForkingMixIn, Listener):
     """A forking server."""
-
-
-@pytest.fixture
-def connect():
-    """A function that connects to a server."""
-    with contextlib.ExitStack() as ends:
-        yield lambda server: ends.enter_context(
-            socket.create_connection(server.server_address, PATIENCE)
-        )
 
 
 @pytest.fixture

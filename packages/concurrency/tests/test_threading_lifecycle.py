@@ -1,6 +1,5 @@
 """Tests of netserve.concurrency._threading: stopping, draining, and a system without room."""
 
-import contextlib
 import itertools
 import logging
 import queue
@@ -22,16 +21,16 @@ class Listener(BaseServer):
     request_queue_size = 10
 
     def __init__(self, handler):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        super().__init__(self.listener.getsockname(), handler)
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        super().__init__(self.socket.getsockname(), handler)
 
     def fileno(self):
         """The end on which connections arrive."""
-        return self.listener.fileno()
+        return self.socket.fileno()
 
     def get_request(self):
         """Accept a connection."""
-        return self.listener.accept()
+        return self.socket.accept()
 
     def close_request(self, request):
         """Close it."""
@@ -49,7 +48,7 @@ class Listener(BaseServer):
     def server_close(self):
         """Close the listener."""
         super().server_close()
-        self.listener.close()
+        self.socket.close()
 
 
 class Server(ThreadingMixIn, Listener):
@@ -80,15 +79,6 @@ class Stuck:
         """Wait for the test's word."""
         self.running.put(threading.current_thread())
         self.may_end.wait(PATIENCE)
-
-
-@pytest.fixture
-def connect():
-    """A function that connects to a server."""
-    with contextlib.ExitStack() as ends:
-        yield lambda server: ends.enter_context(
-            socket.create_connection(server.server_address, PATIENCE)
-        )
 
 
 @pytest.fixture
