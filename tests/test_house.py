@@ -179,6 +179,8 @@ def bound_names(module: str) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(module + "."):
             names |= {alias.asname or alias.name for alias in node.names}
+            if "*" in names:
+                names = names - {"*"} | set(importlib.import_module(node.module or "").__all__)
     return {name for name in names if not name.startswith("_")}
 
 

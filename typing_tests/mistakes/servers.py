@@ -2,7 +2,7 @@
 
 import socket
 
-from netserve import socketserver
+from netserve import servers, socketserver
 from netserve.concurrency import ForkingMixIn, ThreadingMixIn
 from netserve.core import BaseServer, DatagramRequest, InetAddress, RequestHooks, StreamRequest
 from netserve.handlers import DatagramRequestHandler, StreamRequestHandler
@@ -187,3 +187,6 @@ BaseServer[StreamRequest, InetAddress]("127.0.0.1", StreamRequestHandler)
 # E dropin-install-takes-no-argument: positional arguments
 # E dropin-install-takes-no-argument (mypy): Too many arguments
 socketserver.install(True)
+
+# E transport-among-ready-made-servers: TCPServer
+servers.TCPServer

@@ -18,6 +18,8 @@ from netserve.core import (
 )
 from netserve.transports import TCPServer, UDPServer
 
+__all__ = ["AsyncioTCPServer", "AsyncioUDPServer"]
+
 
 class AsyncioTCPServer(AsyncioMixIn, TCPServer):
     """A TCP server that handles each connection in a task of an event loop."""

@@ -15,6 +15,8 @@ from netserve.core import (
 )
 from netserve.transports import UnixDatagramServer, UnixStreamServer
 
+__all__ = ["AsyncioUnixDatagramServer", "AsyncioUnixStreamServer"]
+
 
 class AsyncioUnixStreamServer(AsyncioMixIn, UnixStreamServer):
     """A Unix stream server that handles each connection in a task of an event loop."""

@@ -3,6 +3,8 @@
 from netserve.concurrency import ForkingMixIn
 from netserve.transports import TCPServer, UDPServer
 
+__all__ = ["ForkingTCPServer", "ForkingUDPServer"]
+
 
 class ForkingTCPServer(ForkingMixIn, TCPServer):
     """A TCP server that handles each connection in a process of its own."""

@@ -3,6 +3,8 @@
 from netserve.concurrency import ForkingMixIn
 from netserve.transports import UnixDatagramServer, UnixStreamServer
 
+__all__ = ["ForkingUnixDatagramServer", "ForkingUnixStreamServer"]
+
 
 class ForkingUnixStreamServer(ForkingMixIn, UnixStreamServer):
     """A Unix stream server that handles each connection in a process of its own."""

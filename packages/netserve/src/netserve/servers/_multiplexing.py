@@ -12,6 +12,8 @@ from netserve.concurrency import MultiplexingMixIn
 from netserve.core import DatagramRequest, InetAddress, MessageHandler, StreamRequest
 from netserve.transports import SocketOptions, TCPServer, UDPServer
 
+__all__ = ["MultiplexingTCPServer", "MultiplexingUDPServer"]
+
 
 class MultiplexingTCPServer(MultiplexingMixIn, TCPServer):
     """A TCP server that serves all connections in one thread, by their messages."""

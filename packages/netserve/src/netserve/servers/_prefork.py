@@ -5,6 +5,15 @@ from netserve.servers._multiplexing import MultiplexingTCPServer, MultiplexingUD
 from netserve.servers._threads import ThreadPoolTCPServer, ThreadPoolUDPServer
 from netserve.transports import TCPServer, UDPServer
 
+__all__ = [
+    "PreforkMultiplexingTCPServer",
+    "PreforkMultiplexingUDPServer",
+    "PreforkTCPServer",
+    "PreforkThreadPoolTCPServer",
+    "PreforkThreadPoolUDPServer",
+    "PreforkUDPServer",
+]
+
 
 class PreforkTCPServer(PreforkMixIn, TCPServer):
     """A TCP server of several processes, each with one connection at a time."""

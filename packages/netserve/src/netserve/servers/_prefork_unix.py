@@ -9,6 +9,15 @@ from netserve.servers._unix import (
 )
 from netserve.transports import UnixDatagramServer, UnixStreamServer
 
+__all__ = [
+    "PreforkMultiplexingUnixDatagramServer",
+    "PreforkMultiplexingUnixStreamServer",
+    "PreforkThreadPoolUnixDatagramServer",
+    "PreforkThreadPoolUnixStreamServer",
+    "PreforkUnixDatagramServer",
+    "PreforkUnixStreamServer",
+]
+
 
 class PreforkUnixStreamServer(PreforkMixIn, UnixStreamServer):
     """A Unix stream server of several processes, each with one connection at a time."""

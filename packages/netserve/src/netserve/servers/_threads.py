@@ -3,6 +3,8 @@
 from netserve.concurrency import ThreadingMixIn, ThreadPoolMixIn
 from netserve.transports import TCPServer, UDPServer
 
+__all__ = ["ThreadPoolTCPServer", "ThreadPoolUDPServer", "ThreadingTCPServer", "ThreadingUDPServer"]
+
 
 class ThreadingTCPServer(ThreadingMixIn, TCPServer):
     """A TCP server that handles each connection in a thread of its own."""

@@ -8,6 +8,15 @@ from netserve.concurrency import MultiplexingMixIn, ThreadingMixIn, ThreadPoolMi
 from netserve.core import DatagramRequest, MessageHandler, StreamRequest, UnixAddress, UnixPath
 from netserve.transports import SocketOptions, UnixDatagramServer, UnixStreamServer
 
+__all__ = [
+    "MultiplexingUnixDatagramServer",
+    "MultiplexingUnixStreamServer",
+    "ThreadPoolUnixDatagramServer",
+    "ThreadPoolUnixStreamServer",
+    "ThreadingUnixDatagramServer",
+    "ThreadingUnixStreamServer",
+]
+
 
 class ThreadingUnixStreamServer(ThreadingMixIn, UnixStreamServer):
     """A Unix stream server that handles each connection in a thread of its own."""
