@@ -3,8 +3,9 @@
 An object's ``__module__`` is the private module that defines it, but readers
 know it by the package whose ``__all__`` has it. This extension leads a link to
 the private name, or to a bare name in an inherited docstring, to the page of the
-public one; lets autodoc find the docstring of a re-exported constant; and puts
-the types of a server, its address for one, in the place of type variables.
+public one; lets autodoc find the docstring of a re-exported constant; puts
+the types of a server, its address for one, in the place of type variables; and
+spells out keyword options that are typed together.
 """
 
 import importlib
@@ -35,6 +36,7 @@ PACKAGES = [
     "netserve.metrics",
     "netserve.cli",
 ]
+_OPTIONS = re.compile(r"\*\*\w+: ~typing_extensions\.Unpack\[~([\w.]+)\.(\w+)\]")
 _TYPE_VARIABLES = (typing.TypeVar, typing_extensions.TypeVar)
 
 
@@ -81,6 +83,15 @@ def type_arguments(cls: type) -> dict[object, object]:
     return arguments
 
 
+def spell_out(options: re.Match[str]) -> str:
+    """The keywords of a dictionary of *options*, each of which may be left out, as None."""
+    kind = getattr(importlib.import_module(options[1]), options[2])
+    types = typing.get_type_hints(kind).items()
+    return "*, " + ", ".join(
+        f"{name}: {stringify_annotation(annotation, 'smart')} = None" for name, annotation in types
+    )
+
+
 def render_types(*event: Any) -> tuple[str, str | None] | None:
     """The signature of a class, with the types that it gives to its bases' type variables."""
     _app, _what, _name, obj, _options, signature, return_annotation = event
@@ -90,7 +101,7 @@ def render_types(*event: Any) -> tuple[str, str | None] | None:
         if not isinstance(argument, _TYPE_VARIABLES):
             shown = stringify_annotation(argument, "smart")
             signature = re.sub(rf"~netserve[\w.]*\.{variable.__name__}\b", shown, signature)  # type: ignore[attr-defined]
-    return signature, return_annotation
+    return _OPTIONS.sub(spell_out, signature), return_annotation
 
 
 def inherited(node: pending_xref, public: dict[str, str]) -> Iterator[str]:

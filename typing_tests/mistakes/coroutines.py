@@ -50,6 +50,12 @@ Server(HERE, Datagram)
 # E blocking-handler-on-asyncio-server: Argument; StreamRequestHandler
 servers.AsyncioTCPServer(HERE, StreamRequestHandler)
 
+# E option-of-another-asyncio-server: request_queue_size
+servers.AsyncioUDPServer(HERE, Datagram, request_queue_size=5)
+
+# E asyncio-server-option-as-text: int
+servers.AsyncioTCPServer(HERE, Upper, request_queue_size="5")
+
 # E blocking-handler-on-asyncio-mix-in: CoroutineHandler
 Server(HERE, StreamRequestHandler)
 

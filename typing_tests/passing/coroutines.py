@@ -95,4 +95,8 @@ def make_servers(handler: CoroutineHandler) -> None:
     servers.AsyncioUDPServer(HERE, Datagram)
     servers.AsyncioUnixStreamServer("socket", Unix)
     servers.AsyncioUnixDatagramServer("socket", Datagram)
+    servers.AsyncioTCPServer(HERE, Upper, request_queue_size=5, dual_stack=None)
+    servers.AsyncioUDPServer(HERE, Datagram, False, allow_reuse_port=True)
+    servers.AsyncioUnixStreamServer("socket", Unix, socket_mode=0o600, request_queue_size=5)
+    servers.AsyncioUnixDatagramServer("socket", Datagram, socket_owner="nobody")
     assert_type(is_coroutine_handler(Bare), bool)

@@ -1,5 +1,6 @@
 """The ready-made servers: each is made as its name says, and serves a real client."""
 
+import inspect
 import os
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from netserve import concurrency, servers, transports
 from netserve.core import State
 from netserve.handlers import MessageRequestHandler, StreamRequestHandler
+from netserve.servers import _options
 
 MIXINS = ["Threading", "Forking", "ThreadPool", "Multiplexing", "Asyncio"]
 PREFORKED = ["Prefork", "PreforkThreadPool", "PreforkMultiplexing"]
@@ -120,6 +122,31 @@ def test_a_server_may_be_made_without_being_bound() -> None:
     server = servers.MultiplexingTCPServer(("127.0.0.1", 0), Upper, False)
     assert server.state is State.CREATED
     server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("transport", "typed"),
+    [
+        ("TCPServer", _options.InternetStreamOptions),
+        ("UDPServer", _options.InternetOptions),
+        ("UnixStreamServer", _options.UnixStreamOptions),
+        ("UnixDatagramServer", _options.UnixOptions),
+    ],
+)
+def test_every_server_takes_the_options_of_its_transport(
+    transport: str, typed: Any, short_folder: Path
+) -> None:
+    """By name; what type checkers are told of them is the same."""
+    parameters = inspect.signature(getattr(transports, transport)).parameters.values()
+    names = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY}
+    assert typed.__optional_keys__ == names
+    address = short_folder / "server" if "Unix" in transport else ("127.0.0.1", 0)
+    own = transports.SocketOptions()
+    for mixin in MIXINS + PREFORKED:
+        kind = getattr(servers, f"{mixin}{transport}")
+        server = kind(address, Upper, False, **dict.fromkeys(names) | {"socket_options": own})
+        assert server.socket_options is own
+        server.server_close()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ coroutine, or handlers of messages, so that a checker finds a handler of another
 
 from collections.abc import Callable
 
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from netserve.concurrency import AsyncioMixIn
 from netserve.core import (
@@ -16,6 +16,7 @@ from netserve.core import (
     MessageHandler,
     StreamRequest,
 )
+from netserve.servers._options import InternetOptions, InternetStreamOptions
 from netserve.transports import TCPServer, UDPServer
 
 __all__ = ["AsyncioTCPServer", "AsyncioUDPServer"]
@@ -31,8 +32,9 @@ class AsyncioTCPServer(AsyncioMixIn, TCPServer):
             [StreamRequest, InetAddress, Self], CoroutineHandler | MessageHandler
         ],
         bind_and_activate: bool = True,
+        **options: Unpack[InternetStreamOptions],
     ) -> None:
-        super().__init__(server_address, RequestHandlerClass, bind_and_activate)
+        super().__init__(server_address, RequestHandlerClass, bind_and_activate, **options)
 
 
 class AsyncioUDPServer(AsyncioMixIn, UDPServer):
@@ -45,5 +47,6 @@ class AsyncioUDPServer(AsyncioMixIn, UDPServer):
             [DatagramRequest, InetAddress, Self], CoroutineHandler | MessageHandler
         ],
         bind_and_activate: bool = True,
+        **options: Unpack[InternetOptions],
     ) -> None:
-        super().__init__(server_address, RequestHandlerClass, bind_and_activate)
+        super().__init__(server_address, RequestHandlerClass, bind_and_activate, **options)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from netserve.concurrency import AsyncioMixIn
 from netserve.core import (
@@ -13,6 +13,7 @@ from netserve.core import (
     UnixAddress,
     UnixPath,
 )
+from netserve.servers._options import UnixOptions, UnixStreamOptions
 from netserve.transports import UnixDatagramServer, UnixStreamServer
 
 __all__ = ["AsyncioUnixDatagramServer", "AsyncioUnixStreamServer"]
@@ -28,8 +29,9 @@ class AsyncioUnixStreamServer(AsyncioMixIn, UnixStreamServer):
             [StreamRequest, UnixAddress, Self], CoroutineHandler | MessageHandler
         ],
         bind_and_activate: bool = True,
+        **options: Unpack[UnixStreamOptions],
     ) -> None:
-        super().__init__(server_address, RequestHandlerClass, bind_and_activate)
+        super().__init__(server_address, RequestHandlerClass, bind_and_activate, **options)
 
 
 class AsyncioUnixDatagramServer(AsyncioMixIn, UnixDatagramServer):
@@ -42,5 +44,6 @@ class AsyncioUnixDatagramServer(AsyncioMixIn, UnixDatagramServer):
             [DatagramRequest, UnixAddress, Self], CoroutineHandler | MessageHandler
         ],
         bind_and_activate: bool = True,
+        **options: Unpack[UnixOptions],
     ) -> None:
-        super().__init__(server_address, RequestHandlerClass, bind_and_activate)
+        super().__init__(server_address, RequestHandlerClass, bind_and_activate, **options)

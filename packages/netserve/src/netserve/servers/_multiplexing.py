@@ -6,11 +6,12 @@ so that a checker finds a handler of another kind.
 
 from collections.abc import Callable
 
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from netserve.concurrency import MultiplexingMixIn
 from netserve.core import DatagramRequest, InetAddress, MessageHandler, StreamRequest
-from netserve.transports import SocketOptions, TCPServer, UDPServer
+from netserve.servers._options import InternetOptions, InternetStreamOptions
+from netserve.transports import TCPServer, UDPServer
 
 __all__ = ["MultiplexingTCPServer", "MultiplexingUDPServer"]
 
@@ -23,23 +24,9 @@ class MultiplexingTCPServer(MultiplexingMixIn, TCPServer):
         server_address: InetAddress,
         RequestHandlerClass: Callable[[StreamRequest, InetAddress, Self], MessageHandler],
         bind_and_activate: bool = True,
-        *,
-        request_queue_size: int | None = None,
-        allow_reuse_address: bool | None = None,
-        allow_reuse_port: bool | None = None,
-        dual_stack: bool | None = None,
-        socket_options: SocketOptions | None = None,
+        **options: Unpack[InternetStreamOptions],
     ) -> None:
-        super().__init__(
-            server_address,
-            RequestHandlerClass,
-            bind_and_activate,
-            request_queue_size=request_queue_size,
-            allow_reuse_address=allow_reuse_address,
-            allow_reuse_port=allow_reuse_port,
-            dual_stack=dual_stack,
-            socket_options=socket_options,
-        )
+        super().__init__(server_address, RequestHandlerClass, bind_and_activate, **options)
 
 
 class MultiplexingUDPServer(MultiplexingMixIn, UDPServer):
@@ -50,18 +37,6 @@ class MultiplexingUDPServer(MultiplexingMixIn, UDPServer):
         server_address: InetAddress,
         RequestHandlerClass: Callable[[DatagramRequest, InetAddress, Self], MessageHandler],
         bind_and_activate: bool = True,
-        *,
-        allow_reuse_address: bool | None = None,
-        allow_reuse_port: bool | None = None,
-        dual_stack: bool | None = None,
-        socket_options: SocketOptions | None = None,
+        **options: Unpack[InternetOptions],
     ) -> None:
-        super().__init__(
-            server_address,
-            RequestHandlerClass,
-            bind_and_activate,
-            allow_reuse_address=allow_reuse_address,
-            allow_reuse_port=allow_reuse_port,
-            dual_stack=dual_stack,
-            socket_options=socket_options,
-        )
+        super().__init__(server_address, RequestHandlerClass, bind_and_activate, **options)

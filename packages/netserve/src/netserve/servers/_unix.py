@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from netserve.concurrency import MultiplexingMixIn, ThreadingMixIn, ThreadPoolMixIn
 from netserve.core import DatagramRequest, MessageHandler, StreamRequest, UnixAddress, UnixPath
-from netserve.transports import SocketOptions, UnixDatagramServer, UnixStreamServer
+from netserve.servers._options import UnixOptions, UnixStreamOptions
+from netserve.transports import UnixDatagramServer, UnixStreamServer
 
 __all__ = [
     "MultiplexingUnixDatagramServer",
@@ -42,23 +43,9 @@ class MultiplexingUnixStreamServer(MultiplexingMixIn, UnixStreamServer):
         server_address: UnixPath,
         RequestHandlerClass: Callable[[StreamRequest, UnixAddress, Self], MessageHandler],
         bind_and_activate: bool = True,
-        *,
-        socket_mode: int | None = None,
-        socket_owner: str | int | None = None,
-        socket_group: str | int | None = None,
-        request_queue_size: int | None = None,
-        socket_options: SocketOptions | None = None,
+        **options: Unpack[UnixStreamOptions],
     ) -> None:
-        super().__init__(
-            server_address,
-            RequestHandlerClass,
-            bind_and_activate,
-            socket_mode=socket_mode,
-            socket_owner=socket_owner,
-            socket_group=socket_group,
-            request_queue_size=request_queue_size,
-            socket_options=socket_options,
-        )
+        super().__init__(server_address, RequestHandlerClass, bind_and_activate, **options)
 
 
 class MultiplexingUnixDatagramServer(MultiplexingMixIn, UnixDatagramServer):
@@ -69,18 +56,6 @@ class MultiplexingUnixDatagramServer(MultiplexingMixIn, UnixDatagramServer):
         server_address: UnixPath,
         RequestHandlerClass: Callable[[DatagramRequest, UnixAddress, Self], MessageHandler],
         bind_and_activate: bool = True,
-        *,
-        socket_mode: int | None = None,
-        socket_owner: str | int | None = None,
-        socket_group: str | int | None = None,
-        socket_options: SocketOptions | None = None,
+        **options: Unpack[UnixOptions],
     ) -> None:
-        super().__init__(
-            server_address,
-            RequestHandlerClass,
-            bind_and_activate,
-            socket_mode=socket_mode,
-            socket_owner=socket_owner,
-            socket_group=socket_group,
-            socket_options=socket_options,
-        )
+        super().__init__(server_address, RequestHandlerClass, bind_and_activate, **options)
