@@ -62,6 +62,27 @@ class UnixServer(SocketServer[RequestT, UnixAddress]):
     _ns_access: Access | None = None
     _ns_hold: Hold | None = None
 
+    def __init__(
+        self,
+        server_address: UnixPath,
+        RequestHandlerClass: Callable[[RequestT, UnixAddress, Self], object],
+        bind_and_activate: bool = True,
+        *,
+        socket_mode: int | None = None,
+        socket_owner: str | int | None = None,
+        socket_group: str | int | None = None,
+        socket_options: SocketOptions | None = None,
+    ) -> None:
+        self._ns_set("socket_mode", socket_mode)
+        self._ns_set("socket_owner", socket_owner)
+        self._ns_set("socket_group", socket_group)
+        super().__init__(
+            plain_path(server_address),
+            RequestHandlerClass,
+            bind_and_activate,
+            socket_options=socket_options,
+        )
+
     # Not in server_bind, which programs call as this class's: there it must not go on to
     # another class that theirs derive from as well.
     def _ns_prepare_to_bind(self) -> None:
@@ -116,14 +137,14 @@ class UnixStreamServer(UnixServer[StreamRequest], StreamServer[UnixAddress]):
         request_queue_size: int | None = None,
         socket_options: SocketOptions | None = None,
     ) -> None:
-        self._ns_set("socket_mode", socket_mode)
-        self._ns_set("socket_owner", socket_owner)
-        self._ns_set("socket_group", socket_group)
         self._ns_set("request_queue_size", request_queue_size)
         super().__init__(
-            plain_path(server_address),
+            server_address,
             RequestHandlerClass,
             bind_and_activate,
+            socket_mode=socket_mode,
+            socket_owner=socket_owner,
+            socket_group=socket_group,
             socket_options=socket_options,
         )
 
@@ -141,27 +162,6 @@ class UnixDatagramServer(UnixServer[DatagramRequest], DatagramServer[UnixAddress
     *server_address* is as for :class:`UnixStreamServer`. The address of a
     client that bound none is None, and can't be answered.
     """
-
-    def __init__(
-        self,
-        server_address: UnixPath,
-        RequestHandlerClass: Callable[[DatagramRequest, UnixAddress, Self], object],
-        bind_and_activate: bool = True,
-        *,
-        socket_mode: int | None = None,
-        socket_owner: str | int | None = None,
-        socket_group: str | int | None = None,
-        socket_options: SocketOptions | None = None,
-    ) -> None:
-        self._ns_set("socket_mode", socket_mode)
-        self._ns_set("socket_owner", socket_owner)
-        self._ns_set("socket_group", socket_group)
-        super().__init__(
-            plain_path(server_address),
-            RequestHandlerClass,
-            bind_and_activate,
-            socket_options=socket_options,
-        )
 
 
 def plain_path(path: UnixPath) -> str | bytes:
