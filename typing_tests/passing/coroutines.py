@@ -45,6 +45,7 @@ class Bare(AsyncStreamRequestHandler):
         assert_type(self.connection, AsyncConnection)
         assert_type(self.server, CoroutineServer)
         assert_type(await self.rfile.readline(), bytes)
+        assert_type(await self.connection.receive(partial=True), bytes)
         assert_type(await self.wfile.write(b""), int)
         async for line in self.rfile:
             assert_type(line, bytes)

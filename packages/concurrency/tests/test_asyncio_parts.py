@@ -5,7 +5,8 @@ import contextlib
 import signal
 import socket
 import ssl
-from collections.abc import Iterator
+import types
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from netserve.concurrency._asyncio import AsyncioMixIn
 from netserve.concurrency._asyncio_connection import HIGH_WATER, Connection
 from netserve.concurrency._asyncio_loop import AsyncioLoop
 from netserve.concurrency._asyncio_request import _settle, serve_stream
+from netserve.concurrency._outbox import MOST, STRETCH, Outbox
 from netserve.concurrency._tls import TLS
 from netserve.concurrency._turn import Turn
 from netserve.core import BaseServer, Deadline, DeadlineError, Entry, Outcome, PeerError
@@ -63,7 +65,13 @@ def connected(loop: Any, near: Any, **limits: float) -> Connection:
     """A connection on *near*."""
     names = ("idle", "message", "connection")
     idle, message, whole = (limits.get(name) for name in names)
-    return Connection(loop, near, (idle, message, whole), loop.time())
+    return Connection(Outbox(loop), near, (idle, message, whole), loop.time())
+
+
+@types.coroutine
+def waiting_in(turn: Turn) -> Generator[Turn, None, None]:
+    """What a task awaits to wait in *turn*."""
+    yield turn
 
 
 def run(scenario: Any) -> Any:
@@ -81,11 +89,11 @@ def test_a_turn_wakes_its_task_at_once() -> None:
 
         async def wait() -> None:
             for number in range(3):
-                await turn
+                await waiting_in(turn)
                 said.append(f"awake {number}")
 
         def wake() -> None:
-            assert turn.taken
+            assert turn.taken_by is not None
             turn.wake()
             said.append("woken")
 
@@ -96,9 +104,8 @@ def test_a_turn_wakes_its_task_at_once() -> None:
             await asyncio.sleep(0)
         await task
         turn.wake()
-        assert not turn.taken
+        assert turn.taken_by is None
         assert not turn.cancel()
-        assert turn.get_loop() is loop
         return said
 
     assert run(scenario()) == [word for number in range(3) for word in (f"awake {number}", "woken")]
@@ -112,7 +119,7 @@ def test_a_turn_can_be_cancelled() -> None:
 
         async def wait() -> str:
             with pytest.raises(asyncio.CancelledError, match="enough"):
-                await turn
+                await waiting_in(turn)
             return "done"
 
         task = asyncio.ensure_future(wait())
@@ -198,7 +205,7 @@ def test_a_socket_that_was_said_to_be_ready_and_is_not_is_waited_for(
 def test_what_is_written_before_another_wait_is_sent(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    """At once, when the task that has received waits for something else."""
+    """In the next turn at the latest, when the task that has received waits for something else."""
     near, far = pair
 
     async def scenario() -> None:
@@ -214,15 +221,110 @@ def test_what_is_written_before_another_wait_is_sent(
         await asyncio.sleep(0)
         far.send(b"one")
         far.setblocking(False)
-        said: list[bytes] = []
         loop.call_soon(connection._read)
-        # In the same turn of the event loop.
-        loop.call_soon(lambda: said.append(far.recv(10)))
         await asyncio.sleep(0)
-        assert said == [b"ONE"]
+        await asyncio.sleep(0)
+        assert far.recv(10) == b"ONE"
         answered.set()
         await answering
         connection.stop()
+
+    run(scenario())
+
+
+def test_what_is_written_may_be_changed_afterwards(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """What is sent is what it was; and what isn't made of bytes is refused there and then."""
+    near, far = pair
+
+    async def scenario() -> None:
+        connection = connected(asyncio.get_running_loop(), near)
+        data = bytearray(b"one ")
+        connection.write(data)  # type: ignore[arg-type]  # a buffer, which is taken all the same
+        data[:] = b"two"
+        connection.write(memoryview(data))  # type: ignore[arg-type]  # likewise
+        del data
+        with pytest.raises(TypeError, match="bytes-like"):
+            connection.write("three")  # type: ignore[arg-type]  # a mistake
+        await connection.wait_sent()
+        assert far.recv(10) == b"one two"
+        connection.stop()
+
+    run(scenario())
+
+
+def test_what_cannot_be_encrypted_fails_the_connection(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """Whoever sends for it meets no error; what is tried next does."""
+    near, _ = pair
+
+    async def scenario() -> None:
+        connection = connected(asyncio.get_running_loop(), near)
+        # No handshake has been done.
+        connection.tls = TLS(connection, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), lambda: False)
+        connection.write(b"one")
+        connection.flush()
+        assert connection.held == 0
+        with pytest.raises(ssl.SSLError):
+            connection.write(b"two")
+        connection.stop()
+
+    run(scenario())
+
+
+class Noted:
+    """What has something to send, and notes when that is asked for."""
+
+    def __init__(self, notes: list[str], name: str) -> None:
+        self.notes = notes
+        self.name = name
+
+    def flush(self) -> None:
+        """Note it."""
+        self.notes.append(self.name)
+
+
+def test_what_many_have_written_leaves_in_a_row() -> None:
+    """In the next turn, and when many have gathered."""
+
+    async def scenario() -> None:
+        outbox = Outbox(asyncio.get_running_loop())
+        notes: list[str] = []
+        names = [str(number) for number in range(MOST + 1)]
+        for count in (3, MOST + 1):
+            for name in names[:count]:
+                outbox.put(Noted(notes, name))
+            assert notes == (names[:MOST] if count > MOST else [])
+            await asyncio.sleep(0)
+            assert notes == names[:count]
+            notes.clear()
+        # The last of many wasn't alone.
+        outbox.put(Noted(notes, "another"))
+        assert not notes
+        await asyncio.sleep(0)
+        assert notes == ["another"]
+
+    run(scenario())
+
+
+def test_what_one_alone_has_written_leaves_at_once() -> None:
+    """The first tells that it is alone, and after some it is looked again."""
+
+    async def scenario() -> None:
+        outbox = Outbox(asyncio.get_running_loop())
+        notes: list[str] = []
+        one = Noted(notes, "one")
+        for _ in range(2):
+            outbox.put(one)
+            assert not notes
+            await asyncio.sleep(0)
+            assert notes == ["one"]
+            for _ in range(STRETCH):
+                outbox.put(one)
+            assert len(notes) == 1 + STRETCH
+            notes.clear()
 
     run(scenario())
 
@@ -260,7 +362,7 @@ def test_a_connection_that_is_thrown_away_with_its_event_loop_counts_as_forced(
         async def handle(*_: Any) -> None:
             await loop.create_future()
 
-        serving = serve_stream(Quiet(), entry)  # type: ignore[arg-type]
+        serving = serve_stream(Quiet(), entry, Outbox(loop))  # type: ignore[arg-type]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_asyncio_request, "_open", handle)
             serving.send(None)

@@ -14,10 +14,10 @@ from typing_extensions import TypeVar
 from netserve.concurrency._asyncio_connection import Connection
 from netserve.concurrency._asyncio_loop import AsyncioLoop
 from netserve.concurrency._asyncio_request import (
+    begin_handler,
     begin_tls,
     close,
     connect,
-    handle_stream,
     serve_datagram,
     serve_stream,
 )
@@ -196,7 +196,7 @@ class AsyncioMixIn(ServerMixIn):
             run_request(self, request, client_address)
         elif isinstance(request, _socket.socket):
             loop.release(request.fileno())
-            loop.start(entry, serve_stream(cast("Any", self), entry))
+            loop.start(entry, serve_stream(cast("Any", self), entry, loop.outbox))
         elif hasattr(self.RequestHandlerClass, "feed"):
             run_request(self, request, client_address)
         else:
@@ -229,7 +229,7 @@ class AsyncioMixIn(ServerMixIn):
                 loop.run(cast("CoroutineHandler", handler).run())
                 return
             own = request.gettimeout()
-            connection = connect(loop.event_loop, server, request, time.monotonic())
+            connection = connect(loop.outbox, server, request, time.monotonic())
             try:
                 loop.run(_handle_to_the_end(server, connection, client_address))
             finally:
@@ -313,7 +313,7 @@ async def _handle_to_the_end(server: Any, connection: Connection, address: Any) 
     """Run the handler, and see that what it has written is sent."""
     try:
         await begin_tls(server, connection)
-        await handle_stream(server, connection, address)
+        await begin_handler(server, connection, address)
     finally:
         await connection.wait_sent()
 

@@ -7,8 +7,12 @@ is read than one piece for each time the handler asks, and what a client sends i
 excess waits in the system.
 
 What the handler writes is kept until its coroutine waits again, and then sent in
-one piece: many answers to a client that pipelines cost one system call. What
-can't be sent is kept, and above a mark the handler is to wait until less is left.
+one piece: many answers to a client that pipelines cost one system call. The outbox
+says when exactly. What can't be sent is kept, and above a mark the handler is to wait
+until less is left.
+
+Each call here is made for each message, and there are as few as can be: what a
+handler awaits to receive is one generator, which yields what the task waits in.
 
 The deadlines are looked at by one timer, which isn't set anew for each message:
 it fires when a deadline may have passed, looks, and waits for the next.
@@ -17,8 +21,11 @@ it fires when a deadline may have passed, looks, and waits for the next.
 import asyncio
 import socket as _socket
 import time
+import types
+from collections.abc import Awaitable, Generator
 from typing import TYPE_CHECKING, Final
 
+from netserve.concurrency._outbox import Outbox
 from netserve.concurrency._turn import Turn
 from netserve.core import Deadline, DeadlineError
 
@@ -35,7 +42,7 @@ _NEVER: Final = float("inf")
 
 
 class Connection:
-    """A connected *socket*, which must not block, in the event loop *loop*.
+    """A connected *socket*, which must not block, in the event loop of *outbox*.
 
     *idle*, *message* and *connection* are its limits in seconds, None for none; the
     last one counts from *since*, on the monotonic clock. It is an
@@ -47,13 +54,13 @@ class Connection:
         "_descriptor",
         "_ends",
         "_error",
-        "_flush_is_planned",
         "_idle",
         "_limits",
         "_loop",
         "_message",
         "_message_since",
         "_out",
+        "_outbox",
         "_recv",
         "_room",
         "_send",
@@ -64,6 +71,7 @@ class Connection:
         "_turn",
         "_unsent",
         "_watched",
+        "congested",
         "expired",
         "held",
         "input_ended",
@@ -73,7 +81,7 @@ class Connection:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        outbox: Outbox,
         socket: _socket.socket,
         limits: tuple[float | None, float | None, float | None] = (None, None, None),
         since: float = 0.0,
@@ -88,10 +96,14 @@ class Connection:
         self.held = 0
         """How many bytes were written and aren't sent."""
 
+        self.congested = False
+        """Whether so much waits to be sent that the handler should wait."""
+
         self.expired: Deadline | None = None
         """The deadline that has passed, if one has."""
 
-        self._loop = loop
+        self._loop = loop = outbox.loop
+        self._outbox = outbox
         self._descriptor = socket.fileno()
         self._recv = socket.recv
         self._send = socket.send
@@ -103,7 +115,6 @@ class Connection:
         self._stepping = False
         self._out: list[bytes] = []
         self._unsent = bytearray()
-        self._flush_is_planned = False
         self._room: asyncio.Future[None] | None = None
         self._limits = limits
         self._idle, self._message, whole = limits
@@ -118,51 +129,37 @@ class Connection:
         return f"<{type(self).__name__} of {self._descriptor}, {self.held} bytes to send>"
 
     @property
-    def congested(self) -> bool:
-        """Whether so much waits to be sent that the handler should wait."""
-        return self.held >= HIGH_WATER
-
-    @property
     def ssl_object(self) -> "SSLObject | None":
         """The state of TLS, or None."""
         return None if self.tls is None else self.tls.ssl_object
 
-    async def receive(self, *, partial: bool = False) -> bytes:
+    def receive(self, partial: bool = False) -> Awaitable[bytes]:
         """The next bytes that come; none at the end of the input."""
         if partial:
             self._begin_message()
         else:
             self._message_since = None
-        if self.tls is not None:
-            return await self.tls.receive()
-        return await self.receive_raw()
+        return self.receive_raw() if self.tls is None else self.tls.receive()
 
-    async def receive_raw(self) -> bytes:
-        """The next bytes as they are on the wire."""
-        if self._out:
-            self.flush()
+    @types.coroutine
+    def receive_raw(self) -> Generator[Turn, None, bytes]:
+        """The next bytes as they are on the wire; to be awaited."""
         if self._error is not None:
             raise self._error
         if self.input_ended:
             return b""
-        if self._turn.taken:
+        if self._turn.taken_by is not None:
             msg = "another coroutine receives on this connection already"
             raise RuntimeError(msg)
-        if not self._watched:
-            if not self._tried:
-                # Something is there most often; once only, so that the others get their turn.
-                self._tried = True
-                if self._try_to_read():
-                    return self._take()
-            self._loop.add_reader(self._descriptor, self._read)
-            self._watched = True
-        if self._idle is not None:
-            self._begin_wait(self._idle)
-        await self._turn
-        return self._take()
-
-    def _take(self) -> bytes:
-        """What was read; raises what reading did."""
+        tried, self._tried = self._tried, True
+        # Something is there most often; once only, so that the others get their turn.
+        if tried or not self._try_to_read():
+            if not self._watched:
+                self._loop.add_reader(self._descriptor, self._read)
+                self._watched = True
+            if self._idle is not None:
+                self._begin_wait(self._idle)
+            yield self._turn
         if self._error is not None:
             raise self._error
         data, self._data = self._data, b""
@@ -170,8 +167,9 @@ class Connection:
 
     def _try_to_read(self) -> bool:
         """Read once; false when there is nothing."""
+        receive = self._recv
         try:
-            self._data = self._recv(_CHUNK)
+            self._data = receive(_CHUNK)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -184,13 +182,17 @@ class Connection:
         """Have *data* sent when the coroutine waits next."""
         if self._error is not None:
             raise self._error
-        self._out.append(data)
+        if type(data) is not bytes:
+            # What may be changed before it is sent, or can't be.
+            data = bytes(memoryview(data))
+        out = self._out
+        if not (out or self._stepping):
+            self._outbox.plan(self)
+        out.append(data)
         self.held += len(data)
         if self.held >= HIGH_WATER:
             self.flush()
-        elif not (self._stepping or self._flush_is_planned):
-            self._flush_is_planned = True
-            self._loop.call_soon(self._flush_as_planned)
+            self.congested = self.held >= HIGH_WATER
 
     async def drain(self) -> None:
         """Send what was written, and wait until not much of it is left."""
@@ -214,25 +216,20 @@ class Connection:
             raise self._error
 
     def flush(self) -> None:
-        """Send what was written, as far as that is possible now."""
+        """Send what was written, and what TLS has to say, as far as that is possible now."""
         out = self._out
-        if not out:
-            return
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
-        if self.tls is not None:
-            self.held -= len(data)
-            data = self.tls.encrypt(data)
-            self.held += len(data)
-        self.send_raw(data)
-
-    def send_raw(self, data: bytes) -> None:
-        """Send *data*, which is counted in :attr:`held`, or keep what can't be sent now."""
-        if self._unsent:
-            self._unsent += data
-            return
+        send = self._send
         try:
-            sent = self._send(data)
+            if self.tls is not None:
+                self.held -= len(data)
+                data = self.tls.encrypt(data)
+                self.held += len(data)
+            if self._unsent:
+                self._unsent += data
+                return
+            sent = send(data) if data else 0
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -264,7 +261,7 @@ class Connection:
     def _read(self) -> None:
         """Called by the loop when there is input."""
         turn = self._turn
-        if not turn.taken:
+        if turn.taken_by is None:
             self._watched = self._tried = False
             self._loop.remove_reader(self._descriptor)
             return
@@ -277,7 +274,7 @@ class Connection:
         finally:
             self._stepping = False
         if self._out:
-            self.flush()
+            self._outbox.put(self)
 
     def _write(self) -> None:
         """Called by the loop when there is room."""
@@ -295,11 +292,8 @@ class Connection:
         if not self._unsent:
             self._loop.remove_writer(self._descriptor)
         if self.held <= LOW_WATER:
+            self.congested = False
             self._wake_writer()
-
-    def _flush_as_planned(self) -> None:
-        self._flush_is_planned = False
-        self.flush()
 
     def _forget_output(self) -> None:
         self._out.clear()
@@ -307,6 +301,7 @@ class Connection:
             self._unsent.clear()
             self._loop.remove_writer(self._descriptor)
         self.held = 0
+        self.congested = False
 
     def _wake_writer(self) -> None:
         if self._room is not None and not self._room.done():
@@ -337,7 +332,7 @@ class Connection:
         if self._error is not None:
             return
         dues = [(self._ends, Deadline.CONNECTION)]
-        receiving = self._turn.taken
+        receiving = self._turn.taken_by is not None
         if self._idle is not None and self._since is not None and (receiving or self._room):
             dues.append((self._since + self._idle, Deadline.IDLE))
         if self._message is not None and self._message_since is not None and receiving:

@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from typing_extensions import Self
 
+from netserve.concurrency._outbox import Outbox
 from netserve.core import Entry, Loop, Waker, log
 
 _T = TypeVar("_T")
@@ -66,6 +67,9 @@ class AsyncioLoop(Loop):
     event_loop: asyncio.AbstractEventLoop
     """The event loop, once this is entered."""
 
+    outbox: Outbox
+    """What its connections send through, likewise."""
+
     def __init__(
         self,
         server: AsyncioServer,
@@ -95,6 +99,7 @@ class AsyncioLoop(Loop):
                 stack.callback(self._close_event_loop)
             else:
                 self.event_loop = self._running
+            self.outbox = Outbox(self.event_loop)
             self._waker = stack.enter_context(Waker())
             self.event_loop.add_reader(self._waker.fileno(), self._attend_waker)
             stack.callback(self.event_loop.remove_reader, self._waker.fileno())

@@ -10,10 +10,11 @@ import contextlib
 import socket as _socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, cast
 
 from netserve.concurrency._asyncio_connection import Connection
+from netserve.concurrency._outbox import Outbox
 from netserve.concurrency._tls import TLS
 from netserve.core import (
     CoroutineHandler,
@@ -77,15 +78,14 @@ class TaskServer(Protocol):
         ...
 
 
-async def serve_stream(server: TaskServer, entry: Entry) -> None:
-    """Bring the connection of *entry* to its end."""
-    loop = asyncio.get_running_loop()
+async def serve_stream(server: TaskServer, entry: Entry, outbox: Outbox) -> None:
+    """Bring the connection of *entry* to its end; it sends through *outbox*."""
     request: _socket.socket = entry.request
-    connection = connect(loop, server, request, entry.since)
+    connection = connect(outbox, server, request, entry.since)
     entry.outcome = None
     try:
-        await _open(loop, server, connection, entry)
-        await handle_stream(server, connection, entry.address)
+        await _open(outbox.loop, server, connection, entry)
+        await begin_handler(server, connection, entry.address)
         await connection.wait_sent()
     except asyncio.CancelledError:
         entry.outcome = _report_cancellation(server, entry)
@@ -136,25 +136,24 @@ async def serve_datagram(server: TaskServer, entry: Entry) -> None:
         server.request_ended(entry)
 
 
-async def handle_stream(server: TaskServer, connection: Connection, address: Any) -> None:
-    """Run the handler of *connection*."""
+def begin_handler(
+    server: TaskServer, connection: Connection, address: Any
+) -> Coroutine[Any, Any, None]:
+    """Make the handler of *connection*; returns its work."""
     handler = server.make_handler(connection.socket, address)
     if hasattr(handler, "run"):
         coroutines = cast("CoroutineHandler", handler)
         coroutines.attach(connection)
-        await coroutines.run()
-    else:
-        await _drive(connection, handler)
+        return coroutines.run()
+    return _drive(connection, handler)
 
 
-def connect(
-    loop: asyncio.AbstractEventLoop, server: object, request: _socket.socket, since: float
-) -> Connection:
-    """The connection of *request* in *loop*, with the limits of *server*."""
+def connect(outbox: Outbox, server: object, request: _socket.socket, since: float) -> Connection:
+    """The connection of *request*, which sends through *outbox*, with the limits of *server*."""
     request.setblocking(False)
     names = ("idle_timeout", "message_timeout", "connection_timeout")
     idle, message, whole = (getattr(server, name, None) for name in names)
-    return Connection(loop, request, (idle, message, whole), since)
+    return Connection(outbox, request, (idle, message, whole), since)
 
 
 def close(server: TaskServer, entry: Entry) -> None:

@@ -97,8 +97,9 @@ class TLS:
         return b""
 
     def encrypt(self, data: bytes) -> bytes:
-        """What is to be sent for *data*."""
-        self.ssl_object.write(data)
+        """What is to be sent for *data*, after what TLS itself has to say."""
+        if data:
+            self.ssl_object.write(data)
         return self._outgoing.read()
 
     def say_goodbye(self) -> None:
@@ -138,7 +139,5 @@ class TLS:
 
     def _push(self) -> None:
         """Send what TLS itself has to say."""
-        data = self._outgoing.read()
-        if data:
-            self._connection.held += len(data)
-            self._connection.send_raw(data)
+        if self._outgoing.pending:
+            self._connection.flush()

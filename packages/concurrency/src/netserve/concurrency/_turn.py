@@ -5,58 +5,61 @@ next round, one system call later. Where a callback of the loop has just read wh
 the task waits for, and no task runs, it may as well go on here and now: that is a
 good part of the speed.
 
-Any object may stand where a task expects a future, if it has the attribute and
-the methods that tasks use (see :func:`asyncio.isfuture`).
+Any object may stand where a task expects a future, if it has the attributes and
+the methods that tasks use (see :func:`asyncio.isfuture`). What a task calls in each
+wait is a part of the cost. So there is no ``get_loop``, as a task is content with
+``_loop``; ``_asyncio_future_blocking``, by which a task tells what is waited in, is
+set anew where the task takes notice, not in a call of its own; and a task that goes
+on is shown a real future, which is done, since to ask that for its result takes no call.
 """
 
 import asyncio
-from collections.abc import Callable, Generator
-from contextvars import Context
+from collections.abc import Callable
+from contextvars import Context, copy_context
 from typing import Any
 
 
 class Turn:
-    """Waited in by one task at a time, again and again: ``await turn``."""
+    """Waited in by one task at a time, again and again.
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop")
+    That is done in a generator, by ``yield turn``; see :func:`types.coroutine`.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_cancelled", "_context", "_done", "_loop", "taken_by")
+
+    _context: Context
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._asyncio_future_blocking = False
-        self._loop = loop
-        self._callback: Callable[[Any], object] | None = None
-        self._context: Context | None = None
-        self._cancelled: tuple[Any, ...] | None = None
-
-    @property
-    def taken(self) -> bool:
-        """Whether a task waits."""
-        return self._callback is not None
-
-    def __await__(self) -> Generator["Turn", None, None]:
-        """Wait until :meth:`wake`."""
         self._asyncio_future_blocking = True
-        yield self
+        self._loop = loop
+        self._done = loop.create_future()
+        self._done.set_result(None)
+        self._cancelled: tuple[Any, ...] | None = None
+        self.taken_by: Callable[[Any], object] | None = None
+        """What the task that waits is woken by; None while none does."""
 
     def wake(self) -> None:
         """Run the task that waits until it waits again; not from within a task."""
-        callback, self._callback = self._callback, None
-        if callback is not None and self._context is not None:
-            self._context.run(callback, self)
+        callback, self.taken_by = self.taken_by, None
+        if callback is not None:
+            self._context.run(callback, self._done)
 
     def wake_soon(self) -> bool:
         """Have the loop run the task that waits; says whether one does."""
-        callback, self._callback = self._callback, None
+        callback, self.taken_by = self.taken_by, None
         if callback is None:
             return False
         self._loop.call_soon(callback, self, context=self._context)
         return True
 
     def add_done_callback(
-        self, callback: Callable[[Any], object], *, context: Context | None = None
+        self, callback: Callable[[Any], object], /, *, context: Context | None = None
     ) -> None:
         """Called by the task that begins to wait."""
-        self._callback = callback
-        self._context = context
+        self.taken_by = callback
+        # The task has cleared it.
+        self._asyncio_future_blocking = True
+        self._context = copy_context() if context is None else context
 
     def cancel(self, msg: Any = None) -> bool:
         """Called by the task that is cancelled; it has the loop wake it."""
@@ -66,11 +69,10 @@ class Turn:
         return True
 
     def result(self) -> None:
-        """Called by the task that wakes; raises :class:`asyncio.CancelledError` if it is due."""
+        """Called by the task that :meth:`wake_soon` wakes.
+
+        Raises :class:`asyncio.CancelledError` if that is due.
+        """
         cancelled, self._cancelled = self._cancelled, None
         if cancelled is not None:
             raise asyncio.CancelledError(*cancelled)
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop, which must be the task's."""
-        return self._loop

@@ -8,6 +8,7 @@ the other.
 """
 
 import inspect
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from netserve.core._drain import StopResult
@@ -48,7 +49,7 @@ class AsyncConnection(Protocol):
         """The state of TLS, with ``getpeercert`` and ``version``; None on a plain connection."""
         ...
 
-    async def receive(self, *, partial: bool = False) -> bytes:
+    def receive(self, *, partial: bool = False) -> Awaitable[bytes]:
         """The next bytes that come; none at the end of the input.
 
         *partial* tells that the caller holds a message which isn't complete, so that
