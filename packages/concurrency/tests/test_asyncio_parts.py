@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import importlib.util
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import types
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -515,6 +518,34 @@ def test_a_loop_listens_to_what_is_open() -> None:
         loop.wake()
         assert not loop.wait(PATIENCE)
         assert not loop.busy
+
+
+@pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="needs uvloop")
+def test_a_listener_may_be_closed_before_the_wait() -> None:
+    """uvloop would end the process; the port is free as soon as the loop looks again."""
+    program = """
+import socket, uvloop
+from netserve.concurrency._asyncio_loop import AsyncioLoop
+
+class Server:
+    block_on_close = True
+
+with AsyncioLoop(Server(), uvloop.new_event_loop, None) as loop:
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    loop.listen(listener)
+    # Behind what run_until_complete opens, which would get the number.
+    loop.event_loop.call_soon(listener.close)
+    loop.wait(0.01)
+    loop.listen(None)
+    socket.create_server(address).close()
+print("survived")
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "survived\n", "")
 
 
 def test_a_loop_in_a_forked_child_does_nothing(pair: tuple[socket.socket, socket.socket]) -> None:

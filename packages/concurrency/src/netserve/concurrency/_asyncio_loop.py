@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import os
 import selectors
-import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
@@ -84,7 +83,7 @@ class AsyncioLoop(Loop):
         self._handles: set[asyncio.TimerHandle] = set()
         self._over: asyncio.Future[bool] | None = None
         self._accepts = False
-        self._listens_on = -1
+        self._listens_on = self._watched = -1
         self._abandoned = False
         self.ended = asyncio.Event()
         """Set when this is left; to be awaited in the event loop."""
@@ -132,7 +131,7 @@ class AsyncioLoop(Loop):
         descriptor = -1 if listener is None else listener.fileno()
         if descriptor != self._listens_on:
             if self._listens_on >= 0:
-                self.event_loop.remove_reader(self._listens_on)
+                self._unwatch()
             self._listens_on = descriptor
             if descriptor >= 0:
                 self._watch(descriptor)
@@ -246,13 +245,24 @@ class AsyncioLoop(Loop):
 
     def _watch(self, descriptor: int) -> None:
         """Watch the listener at *descriptor*, and leave it as it is otherwise."""
-        if sys.platform == "win32":  # pragma: no cover  # os.get_blocking isn't there before 3.12
+        if isinstance(self.event_loop, asyncio.BaseEventLoop):
+            self._watched = descriptor
             self.event_loop.add_reader(descriptor, self._attend_listener)
             return
-        # uvloop has a descriptor not block; but a handler that answers on it relies on that.
+        # uvloop ends the process when what it is to watch was closed before its next
+        # wait, as server_close may do at any time; so it has a descriptor of its own.
+        self._watched = os.dup(descriptor)
+        # It has that not block, and so the listener; but a handler of datagrams, which
+        # answers on it, relies on that.
         blocks = os.get_blocking(descriptor)
-        self.event_loop.add_reader(descriptor, self._attend_listener)
+        self.event_loop.add_reader(self._watched, self._attend_listener)
         os.set_blocking(descriptor, blocks)
+
+    def _unwatch(self) -> None:
+        """Watch the listener no more."""
+        self.event_loop.remove_reader(self._watched)
+        if self._watched != self._listens_on:
+            os.close(self._watched)
 
     def _call(self, callback: Callable[[], None]) -> None:
         """Call *callback*, then let the server look."""
