@@ -246,6 +246,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def container(session: nox.Session) -> None:
+    """Build the container recipe of the deployment guide, and run it; as root."""
+    session.install("pytest>=8", "pytest-timeout")
+    session.run("pytest", "tests/container/build_recipe.py", *session.posargs)
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """Compare the servers with those of other frameworks; -- --quick for what says most."""
     install_from_source(session)
