@@ -542,7 +542,7 @@ def test_datagrams_beyond_the_bound_are_not_received(start: Any, manual: Manual)
         for message in (b"one", b"two", b"three"):
             client.send(message)
         manual.await_work(2)
-        until(lambda: server.current_loop._listener is None)
+        until(lambda: server.current_loop.listener is None)
         assert manual.messages == [b"one", b"two"]
         manual.do()
         manual.await_work()

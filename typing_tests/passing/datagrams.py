@@ -24,7 +24,7 @@ class Lenient(UDPServer):
         return super().verify_truncated(request, client_address) or len(data) > 100
 
     def process_batch(self, batch: RequestBatch) -> None:
-        while batch.run_next():
+        for _ in batch.run():
             pass
 
 

@@ -79,6 +79,23 @@ def test_one_listener_takes_the_place_of_another(loop, pair):
     assert loop.wait(PATIENCE) is True
 
 
+def test_a_reader_that_another_one_has_removed_is_not_called(loop, pair):
+    """Though both were found ready."""
+    here, there = pair
+    called = []
+
+    def call(which, other):
+        called.append(which)
+        loop.remove_reader(other.fileno())
+
+    loop.add_reader(here.fileno(), lambda: call(here, there))
+    loop.add_reader(there.fileno(), lambda: call(there, here))
+    here.send(b"request")
+    there.send(b"request")
+    assert loop.wait(PATIENCE) is False
+    assert len(called) == 1
+
+
 def test_a_closed_listener_cannot_be_waited_for(loop, pair):
     """Listen says so, and none is waited for then."""
     here, there = pair

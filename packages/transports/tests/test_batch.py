@@ -53,9 +53,8 @@ class Server(UDPServer):
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server():
     """Such a server, which tries at once whether many datagrams wait."""
-    monkeypatch.setattr(_datagram, "_TRY_MANY", 0)
     with Server() as server:
         yield server
 
@@ -64,6 +63,11 @@ def send(server, client, *datagrams):
     """Send them to the server, which doesn't serve yet."""
     for data in datagrams:
         client.sendto(data, server.server_address)
+
+
+def run(batch):
+    """Run it; returns how many of its requests have been run."""
+    return sum(1 for _ in batch.run())
 
 
 def test_datagrams_that_wait_are_taken_together(server, client):
@@ -78,16 +82,155 @@ def test_datagrams_that_wait_are_taken_together(server, client):
     assert isinstance(server, AnswerQueue)
 
 
-def test_single_datagrams_are_taken_one_by_one(client):
-    """Many are tried now and then, and again as long as there are many."""
-    with Server() as server:
-        send(server, client, *[b"x"] * 20, b"end")
+def test_single_datagrams_are_taken_one_by_one(server, client):
+    """Whether many wait is tried the more rarely the more often there was one."""
+
+    def ask(*datagrams):
+        send(server, client, *datagrams, b"end")
         server.serve_forever()
-        assert server.batches == [1] * (_datagram._TRY_MANY - 1) + [14]
-        # Now it tries at once; and one alone ends that.
-        send(server, client, b"end")
-        server.serve_forever()
-        assert server._ns_singles == 0
+
+    ask()
+    assert server._ns_singles == 2
+    # Two are taken one by one, although all of them wait, and the rest together.
+    ask(*[b"x"] * 5)
+    assert server.batches == [1, 1, 1, 4]
+    ask(b"x")
+    assert server.batches[4:] == [2]
+    for _ in range(300):
+        ask()
+    assert server.batches[5:] == [1] * 300
+    assert server._ns_patience_for_many == _datagram._TRY_MANY
+
+
+class Plain(UDPServer):
+    """A server that overrides nothing, and takes single datagrams the short way."""
+
+    def __init__(self, handle):
+        super().__init__(("127.0.0.1", 0), handle)
+        self._ns_singles = 1000
+
+
+def end_with(server, client, *datagrams):
+    """Have *server* handle *datagrams*, the last of which shuts it down."""
+    send(server, client, *datagrams)
+    server.serve_forever()
+
+
+def test_a_single_datagram_is_counted_as_any_other(client):
+    """While its handler runs, and afterwards; its bytes too."""
+    seen = []
+
+    def handle(request, address, server):
+        seen.append((server.stats().active, server.requests_in_progress.active))
+        (entry,) = server.requests_in_progress.entries()
+        assert (entry.request, entry.address) == (request, address)
+        assert server.queue_answer(request, b"answer", address) is False
+        request[1].sendto(request[0].upper(), address)
+        if request[0] == b"end":
+            server.shutdown()
+
+    with Plain(handle) as server:
+        end_with(server, client, b"one", b"end")
+        stats = server.stats()
+    assert seen == [(1, 1)] * 2
+    assert (stats.accepted, stats.completed, stats.active) == (2, 2, 0)
+    assert stats.bytes_received == 6
+    assert [client.recv(100) for _ in range(2)] == [b"ONE", b"END"]
+
+
+def test_a_single_datagram_that_fails_is_one_record(client, caplog):
+    """With the hooks of each request; the next ones are handled."""
+
+    def handle(request, address, server):
+        if request[0] == b"end":
+            server.shutdown()
+        raise ValueError(request[0])
+
+    with Plain(handle) as server:
+        end_with(server, client, b"one", b"end")
+    assert [record.exc_info[0] for record in caplog.records] == [ValueError] * 2
+    assert all(record.duration >= 0 for record in caplog.records)
+    assert (server.stats().failed, server.stats().active) == (2, 0)
+
+
+def test_a_single_datagram_may_be_refused(client, caplog):
+    """By verify_request, or because it is too long."""
+    caplog.set_level(logging.INFO, "netserve.server")
+    handled = []
+
+    def handle(request, address, server):
+        handled.append(request[0])
+        server.shutdown()
+
+    with Plain(handle) as server:
+        server.max_packet_size = 5
+        server.verify_request = lambda request, _: request[0] != b"no"
+        end_with(server, client, b"longer", b"no", b"end")
+        assert (server.stats().refused, server.stats().completed) == (2, 1)
+    assert handled == [b"end"]
+    assert "max_packet_size" in caplog.text
+
+
+def test_an_exit_of_a_single_datagrams_handler_ends_the_loop(client):
+    """It is counted as failed."""
+
+    def leave(*_arguments):
+        raise SystemExit
+
+    with Plain(leave) as server:
+        send(server, client, b"one")
+        with pytest.raises(SystemExit):
+            server.serve_forever()
+        assert (server.stats().failed, server.stats().active) == (1, 0)
+
+
+def test_a_single_datagram_ends_as_drained_in_a_drain(client):
+    """Whether or not somebody has looked for its entry."""
+
+    def handle(request, address, server):
+        if request[0] == b"look":
+            server.requests_in_progress.draining = True
+            assert server.requests_in_progress.find(request) is not None
+        elif request[0] == b"drain":
+            server.requests_in_progress.draining = True
+        else:
+            server.shutdown()
+            server.requests_in_progress.draining = False
+
+    with Plain(handle) as server:
+        end_with(server, client, b"look", b"drain", b"end")
+        assert (server.stats().drained, server.stats().completed) == (2, 1)
+
+
+def test_a_single_datagram_may_be_ended_by_its_handler(client, caplog):
+    """What it raises afterwards is told, and changes no count."""
+
+    def handle(request, address, server):
+        server.close_request(request)
+        server.shutdown()
+        raise ValueError(request[0])
+
+    with Plain(handle) as server:
+        end_with(server, client, b"one")
+        assert (server.stats().completed, server.stats().failed) == (1, 0)
+    assert len(caplog.records) == 1
+
+
+def test_a_single_datagram_that_cannot_be_taken_is_passed_over(client):
+    """Another process was faster; the next one is taken."""
+    handled = []
+
+    def handle(request, address, server):
+        handled.append(request[0])
+        server.shutdown()
+
+    with Plain(handle) as server:
+        server._ns_batches = server._ns_runs_singles = True
+        server.take_requests()
+        assert server._ns_in_trouble
+        end_with(server, client, b"end")
+        assert not server._ns_in_trouble
+    assert handled == [b"end"]
 
 
 def test_a_datagram_that_fails_is_one_record_and_counted_alone(server, client, caplog):
@@ -201,9 +344,8 @@ def test_a_batch_that_another_process_took_is_passed_over(server):
     server.take_requests()
 
 
-def test_answers_leave_from_where_the_datagrams_came_to(monkeypatch, client):
+def test_answers_leave_from_where_the_datagrams_came_to(client):
     """In a batch too, whether together or alone."""
-    monkeypatch.setattr(_datagram, "_TRY_MANY", 0)
 
     class Collecting(Server):
         def process_batch(self, batch):
@@ -231,7 +373,7 @@ def test_answers_leave_from_where_the_datagrams_came_to(monkeypatch, client):
 def batch(server, client):
     """A batch of two datagrams, of which the second fails."""
     requests = [((data, server.socket), client.getsockname()) for data in (b"one", b"fail")]
-    return Batch(server, requests, collects=True)
+    return Batch(server, requests, 0, collects=True)
 
 
 def test_answers_are_kept_until_the_end(batch, server, client):
@@ -239,8 +381,7 @@ def test_answers_are_kept_until_the_end(batch, server, client):
     server._ns_batch = batch
     batch.collect()
     assert repr(batch) == "<Batch with 2 waiting>"
-    while batch.run_next():
-        pass
+    run(batch)
     client.setblocking(False)
     with pytest.raises(BlockingIOError):
         client.recv(100)
@@ -262,17 +403,19 @@ def test_answers_are_kept_until_the_end(batch, server, client):
 
 def test_a_batch_that_may_not_collect_keeps_nothing(server, client):
     """Where a datagram may have to wait for its receiver."""
-    batch = Batch(server, [((b"one", server.socket), client.getsockname())], collects=False)
+    batch = Batch(server, [((b"one", server.socket), client.getsockname())], 3, collects=False)
     batch.collect()
-    assert batch.keep((b"one", server.socket), b"ONE", client.getsockname()) is False
-    batch.run_next()
+    server._ns_batch = batch
+    assert not server.queue_answer((b"one", server.socket), b"ONE", client.getsockname())
+    server._ns_batch = None
+    run(batch)
     batch.end()
 
 
 def test_an_answer_that_cannot_be_sent_fails_its_request(server, client, caplog):
     """Those around it are sent; a client that has left is no failure."""
     requests = [((b"x", server.socket), client.getsockname()) for _ in range(4)]
-    batch = Batch(server, requests, collects=True)
+    batch = Batch(server, requests, 0, collects=True)
     batch.collect()
 
     class Gone:
@@ -280,16 +423,15 @@ def test_an_answer_that_cannot_be_sent_fails_its_request(server, client, caplog)
             raise ConnectionRefusedError
 
     name = client.getsockname()
-    batch.keep(requests[0][0], b"first", name)
-    batch.keep(requests[1][0], b"x" * 70000, name)
-    batch.keep((b"x", Gone()), b"gone", name)
-    batch.keep(requests[3][0], b"last", name)
+    batch.answers.append((requests[0][0], b"first", name))
+    batch.answers.append((requests[1][0], b"x" * 70000, name))
+    batch.answers.append(((b"x", Gone()), b"gone", name))
+    batch.answers.append((requests[3][0], b"last", name))
     batch.send_answers()
     assert [client.recv(100) for _ in range(2)] == [b"first", b"last"]
     (record,) = caplog.records
     assert "Message too long" in str(record.exc_info[1])
-    while batch.run_next():
-        pass
+    run(batch)
     batch.end()
     assert server.stats().failed == 1
 
@@ -298,7 +440,7 @@ def test_what_is_handed_over_is_run_by_the_other(batch, server, client, caplog):
     """Each as a request of its own, with hooks and records as everywhere."""
     works = []
     batch.hand_over(works.append)
-    assert batch.run_next() is False
+    assert run(batch) == 0
     assert len(server.requests_in_progress.entries()) == 3
     for work in works:
         work()
@@ -319,7 +461,7 @@ def test_what_is_handed_over_may_be_refused_or_fail(server, client, caplog):
         return False
 
     server.verify_request = verify
-    batch = Batch(server, requests, collects=True)
+    batch = Batch(server, requests, 0, collects=True)
     runs = []
 
     def run(work):
@@ -347,7 +489,7 @@ def test_a_request_that_was_taken_over_a_moment_ago_is_not_run(batch, server):
     works = []
     batch.hand_over(works.append)
     batch._waiting = Robbed([None])
-    assert batch.run_next() is False
+    assert run(batch) == 0
     for work in works:
         work()
     batch.end()

@@ -291,7 +291,7 @@ class Multiplexer(Loop):
         self._batch = batch
         self._serial += 1
         try:
-            while batch.run_next():
+            for _ in batch.run():
                 # Each has its own time before it is seen to block.
                 self._serial += 2
             batch.send_answers()

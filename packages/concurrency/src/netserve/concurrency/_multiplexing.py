@@ -149,9 +149,7 @@ class MultiplexingMixIn(ServerMixIn):
     @property
     def forwards_messages(self) -> bool:
         """Whether an executor answers the messages: while it serves, if there is one."""
-        # The common case first: this is asked for each handler of a datagram.
-        loop = vars(self).get("_ns_loop")
-        return loop is not None and isinstance(loop, ExecutingMultiplexer)
+        return isinstance(self._ns_loop, ExecutingMultiplexer)
 
     def may_accept(self) -> bool:
         """Whether there is room; for a datagram, also with the executor."""

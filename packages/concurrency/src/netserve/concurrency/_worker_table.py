@@ -202,12 +202,22 @@ class WorkerLedger(Ledger):
         """Whether its worker takes requests."""
 
     def begin(
-        self, request: object, address: object, count: int = 1, *, opening: bool = False
+        self,
+        request: object,
+        address: object,
+        count: int = 1,
+        *,
+        opening: bool = False,
+        received: int = 0,
     ) -> Entry:
         """As everywhere."""
-        entry = super().begin(request, address, count, opening=opening)
+        entry = super().begin(request, address, count, opening=opening, received=received)
         self.publish()
         return entry
+
+    def note(self, request: object, address: object, received: int) -> None:
+        """Begin *request*: all is published at once here."""
+        self.begin(request, address, received=received)
 
     def end(self, entry: Entry, outcome: Outcome = Outcome.COMPLETED) -> bool:
         """As everywhere."""

@@ -6,7 +6,7 @@ Protocols here are what the mix-in that runs a batch, and the handler whose answ
 sent with others, know of that server.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 
@@ -20,10 +20,10 @@ class RequestBatch(Protocol):
         :meth:`hand_over` when a handler is seen to block.
         """
 
-    def run_next(self) -> bool:
-        """Run the next request; false when there is none left.
+    def run(self) -> Iterator[None]:
+        """Run the requests that haven't begun, one in each step of the iterator.
 
-        No :class:`Exception` escapes.
+        No :class:`Exception` escapes. Called once.
         """
         ...
 

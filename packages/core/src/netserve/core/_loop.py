@@ -7,11 +7,17 @@ it calls the readers and timers itself, and leaves the server to its owner. Only
 
 A server that is to take nothing for now is taken out of the selector, because it
 would be ready all the time.
+
+Where the selector is one of :manpage:`poll(2)`, it knows what is to be watched, but
+the loop asks the system itself: what :mod:`selectors` does besides, in each wait,
+takes as long as a server of datagrams may take for a datagram.
 """
 
 import contextlib
 import heapq
 import itertools
+import math
+import select
 import selectors
 import sys
 import time
@@ -40,6 +46,9 @@ class Listener(Protocol):
         ...
 
 
+_NOWHERE: Final = -1  # no descriptor
+
+
 class Loop:
     """A selector, a waker, timers; entered for the time of one ``serve_forever``."""
 
@@ -47,7 +56,10 @@ class Loop:
         self._ends = contextlib.ExitStack()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._listener: Listener | None = None
+        # What it was told with listen(), which needn't be called again for the same.
+        self.listener: Listener | None = None
+        self._listens_on = _NOWHERE
+        self._poll_object: select.poll | None = None
         self.may_sleep: bool = False
         """Whether a wait without limit can be relied on to end for a signal."""
         self.ready: bool = False
@@ -56,8 +68,10 @@ class Loop:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             self._selector = stack.enter_context(self._open_selector())
+            if type(self._selector) is getattr(selectors, "PollSelector", None):
+                self._poll_object = select.poll()
             self._waker = stack.enter_context(Waker())
-            self._selector.register(self._waker, selectors.EVENT_READ, self._waker.drain)
+            self._register(self._waker, self._waker.drain)
             woken = stack.enter_context(self._waker.woken_by_signals())
             self.may_sleep = woken and _SLEEP_ENDS_ON_SIGNAL
             self._ends = stack.pop_all()
@@ -89,25 +103,25 @@ class Loop:
 
         Raises :class:`ValueError` when its descriptor is closed.
         """
-        if listener is self._listener:
+        if listener is self.listener:
             return
-        if self._listener is not None:
-            self._selector.unregister(self._listener)
-            self._listener = None
+        if self.listener is not None:
+            self._unregister(self.listener)
+            self.listener, self._listens_on = None, _NOWHERE
         if listener is not None:
-            self._selector.register(listener, selectors.EVENT_READ)
-            self._listener = listener
+            self._listens_on = self._register(listener, None)
+            self.listener = listener
 
     def add_reader(self, descriptor: int, callback: Callable[[], None]) -> None:
         """Call *callback* in each wait that finds *descriptor* ready to read."""
         if descriptor in self._selector.get_map():
             # The listener had this number, and has been closed.
             self.listen(None)
-        self._selector.register(descriptor, selectors.EVENT_READ, callback)
+        self._register(descriptor, callback)
 
     def remove_reader(self, descriptor: int) -> None:
         """Undo :meth:`add_reader`."""
-        self._selector.unregister(descriptor)
+        self._unregister(descriptor)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> None:
         """Call *callback* once, in the first wait after *delay* seconds."""
@@ -119,13 +133,38 @@ class Loop:
         Returns whether the server is ready. None is no limit.
         """
         ready = False
-        for key, _ in self._selector.select(self._until_timer(timeout)):
-            if key.data is None:
+        if self._timers:
+            timeout = self._until_timer(timeout)
+        if self._poll_object is None:
+            events = [(key.fd, mask) for key, mask in self._selector.select(timeout)]
+        else:
+            # Rounded up, or the last of the time would be spent in looking again and again.
+            limit = None if timeout is None else math.ceil(max(timeout, 0) * 1000)
+            events = self._poll_object.poll(limit)
+        for descriptor, _ in events:
+            if descriptor == self._listens_on:
                 ready = True
             else:
-                key.data()
-        self._run_timers()
+                # A reader before may have removed it.
+                key = self._selector.get_map().get(descriptor)
+                if key is not None:
+                    key.data()
+        if self._timers:
+            self._run_timers()
         return ready
+
+    def _register(self, source: int | Listener, callback: Callable[[], None] | None) -> int:
+        """Wait for *source*; returns its descriptor."""
+        descriptor = self._selector.register(source, selectors.EVENT_READ, callback).fd
+        if self._poll_object is not None:
+            self._poll_object.register(descriptor, select.POLLIN)
+        return descriptor
+
+    def _unregister(self, source: int | Listener) -> None:
+        """Undo :meth:`_register`."""
+        descriptor = self._selector.unregister(source).fd
+        if self._poll_object is not None:
+            self._poll_object.unregister(descriptor)
 
     def _until_timer(self, timeout: float | None) -> float | None:
         """How long to sleep: *timeout*, or less when a timer is due before."""

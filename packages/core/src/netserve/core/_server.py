@@ -108,6 +108,7 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
     # Defaults on the class, for programs that build a server without __init__.
     _ns_paused: bool = False
     _ns_failures: int = 0
+    _ns_in_trouble: bool = False
     _ns_told_full: bool = False
 
     @cached_property
@@ -310,7 +311,8 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
                     break
                 if loop.ready:
                     self.take_requests()
-                self._ns_call_hook(self.service_actions, "service_actions")
+                if getattr(self.service_actions, "__func__", None) is not _NO_ACTIONS:
+                    self._ns_call_hook(self.service_actions, "service_actions")
             if self._ns_drain is not None:
                 yield from self._ns_carry_out(self._ns_drain, loop, poll_interval)
         finally:
@@ -335,8 +337,12 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
         """Wait for requests from now on, if there is room; false when told to stop."""
         if self._ns_stop_requested:
             return False
+        # The common case first: this is asked before each wait.
+        has_room = not self._ns_paused and self.may_accept()
+        if has_room and loop.listener is self:
+            return True
         try:
-            loop.listen(self if self._ns_has_room(loop) else None)
+            loop.listen(self if has_room or self._ns_has_room(loop) else None)
         except ValueError:
             # The descriptor is gone, which is as it should be after server_close.
             if not self._ns_stop_requested:
@@ -344,11 +350,9 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
         return not self._ns_stop_requested
 
     def _ns_has_room(self, loop: Loop) -> bool:
-        """Whether to take requests; if not, whatever changes that wakes the loop."""
+        """Whether there is room after all; if not, whatever changes that wakes the loop."""
         if self._ns_paused:
             return False
-        if self.may_accept():
-            return True
         if not self._ns_told_full:
             self._ns_told_full = True
             log.warning(
@@ -388,22 +392,33 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
         """What *get* takes, or None if that fails, which is dealt with."""
         try:
             taken = get()
-        except OSError as error:
+        except Exception as error:
+            self._ns_get_failed(error)
+            return None
+        if self._ns_in_trouble:
+            self._ns_get_succeeded()
+        return taken
+
+    def _ns_get_failed(self, error: Exception) -> None:
+        """Deal with *error*, which is being handled, and which taking a request has raised."""
+        self._ns_in_trouble = True
+        if isinstance(error, OSError):
             # Otherwise the peer has left again, or another process was faster.
             if calls_for_a_pause(error):
                 self._ns_pause(error)
-            return None
-        except Exception as error:
-            log.exception("%r: get_request raised", self, extra={"server": self})
-            self._ns_failures += 1
-            # One bad client must not hold up the others; this is none.
-            if self._ns_failures >= _BROKEN:
-                self._ns_pause(error)
-            return None
+            return
+        log.exception("%r: get_request raised", self, extra={"server": self})
+        self._ns_failures += 1
+        # One bad client must not hold up the others; this is none.
+        if self._ns_failures >= _BROKEN:
+            self._ns_pause(error)
+
+    def _ns_get_succeeded(self) -> None:
+        """Note that a request was taken, for the first time after a failure."""
+        self._ns_in_trouble = False
         self._ns_failures = 0
         if self._ns_backoff.failing:
             self._ns_recover()
-        return taken
 
     def _ns_admit(self, request: RequestT, client_address: AddressT, entry: Entry) -> bool:
         """Whether *request* may be processed: by the limits, and by ``verify_request``."""
@@ -564,6 +579,9 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
         yield longest if interval is None else min(longest, interval)
         self._ns_call_hook(self.service_actions, "service_actions")
 
+
+# What needn't be called.
+_NO_ACTIONS: Final = Lifecycle.service_actions
 
 # After how many failures of get_request in a row the loop pauses.
 _BROKEN: Final = 10

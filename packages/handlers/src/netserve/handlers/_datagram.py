@@ -5,7 +5,7 @@ from socket import socket as Socket
 
 from netserve.core import DatagramRequest
 from netserve.handlers._base import AddressT, BaseRequestHandler, ServerT
-from netserve.handlers._peers import DatagramPeer
+from netserve.handlers._peers import transmit_last
 
 
 class DatagramRequestHandler(BaseRequestHandler[DatagramRequest, AddressT, ServerT]):
@@ -49,4 +49,4 @@ class DatagramRequestHandler(BaseRequestHandler[DatagramRequest, AddressT, Serve
             self._ns_answer(answer)
 
     def _ns_answer(self, answer: bytes) -> None:
-        DatagramPeer(self.request, self.client_address, self.server).transmit_last(answer)
+        transmit_last(self.request, self.client_address, self.server, answer)

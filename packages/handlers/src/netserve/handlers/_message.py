@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final, cast
 from netserve.core import DatagramRequest, Decoder, Framing, FramingError, StreamRequest, log
 from netserve.handlers._base import AddressT, BaseRequestHandler, ServerT
 from netserve.handlers._lines import Lines
-from netserve.handlers._peers import DatagramPeer, StreamPeer
+from netserve.handlers._peers import DatagramPeer, StreamPeer, transmit_last
 
 if TYPE_CHECKING:
     import ssl
@@ -60,7 +60,6 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
     """
 
     _peer: StreamPeer
-    _sender: DatagramPeer
     decoder: Decoder
     """What cuts the stream in messages; not there for a datagram."""
 
@@ -90,11 +89,8 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
         self._answers: list[bytes] = []
         self._queue: list[bytes] = []
         self._closing = False
-        is_driven = False
         if isinstance(request, tuple):
             self._encode = _unframed
-            self._sender = DatagramPeer(request, client_address, server)
-            self.transmit = self._sender.transmit
             is_driven = bool(getattr(server, "forwards_messages", False))
         else:
             # Looked up once, because they are called for each read and message.
@@ -116,6 +112,13 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
             self.server = server
         else:
             super().__init__(request, client_address, server)
+
+    if not TYPE_CHECKING:
+
+        def transmit(self, data: bytes, /) -> None:
+            # A datagram's, most of which are answered by what is returned: it would
+            # be made in vain. On a stream the attribute of the handler is in its place.
+            DatagramPeer(self.request, self.client_address, self.server).transmit(data)
 
     @property
     def closing(self) -> bool:
@@ -208,10 +211,17 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
 
     def handle(self) -> None:
         """Handle the messages of this connection until it ends, or the datagram."""
-        if isinstance(self.request, tuple):
-            self._handle_datagram(self.request[0])
-        else:
+        request = self.request
+        if not isinstance(request, tuple):
             self._handle_stream()
+            return
+        try:
+            answer = None if self._closing else self.handle_message(request[0])
+        finally:
+            if self._queue or self._answers:
+                self.flush()
+        if answer is not None:
+            transmit_last(request, self.client_address, self.server, answer)
 
     def finish(self) -> None:
         """Clean up after the last message; sends what is still queued."""
@@ -378,15 +388,6 @@ class MessageRequestHandler(BaseRequestHandler[StreamRequest | DatagramRequest, 
             answers = self.feed(data) if data else self.end_of_input()
             if answers:
                 self.transmit(answers)
-
-    def _handle_datagram(self, data: bytes) -> None:
-        try:
-            answer = None if self._closing else self.handle_message(data)
-        finally:
-            if self._queue or self._answers:
-                self.flush()
-        if answer is not None:
-            self._sender.transmit_last(answer)
 
 
 _undefined: Final = MessageRequestHandler.process_message

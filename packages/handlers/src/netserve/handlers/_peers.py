@@ -49,8 +49,8 @@ class StreamPeer:
 class DatagramPeer:
     """The sender of a datagram, the *request*, to be answered on its socket.
 
-    A *server* that is a :class:`~netserve.core.AnswerQueue` sends the answers that
-    may wait for others.
+    A *server* that is a :class:`~netserve.core.AnswerQueue` is to send what it has
+    queued before.
     """
 
     __slots__ = ("_address", "_request", "_server")
@@ -76,8 +76,13 @@ class DatagramPeer:
         except (ConnectionError, FileNotFoundError) as error:
             log.debug("%r has left: %s", self._address, error)
 
-    def transmit_last(self, data: bytes) -> None:
-        """As :meth:`transmit`, with nothing to do afterwards, so that it may wait for others."""
-        queue = getattr(self._server, "queue_answer", None)
-        if queue is None or not queue(self._request, data, self._address):
-            self.transmit(data)
+
+def transmit_last(request: DatagramRequest, address: Any, server: object, data: bytes) -> None:
+    """Send *data* as the last answer to the datagram *request* from *address*.
+
+    As :meth:`DatagramPeer.transmit` does; but a *server* that is a
+    :class:`~netserve.core.AnswerQueue` may send it with others.
+    """
+    queue = getattr(server, "queue_answer", None)
+    if queue is None or not queue(request, data, address):
+        DatagramPeer(request, address, server).transmit(data)

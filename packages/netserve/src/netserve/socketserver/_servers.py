@@ -41,7 +41,7 @@ class UDPServer(transports.UDPServer, _Base):
 
     _ns_as_cpython = True
 
-    def _ns_receive(self, flags: int) -> tuple[DatagramRequest, InetAddress]:
+    def _ns_receive(self, flags: int = 0) -> tuple[DatagramRequest, InetAddress]:
         # What exceeds max_packet_size is lost without a word.
         data, client_address = self.socket.recvfrom(self.max_packet_size, flags)
         return (data, self.socket), client_address

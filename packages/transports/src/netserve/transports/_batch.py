@@ -2,9 +2,11 @@
 
 Theory of operation. What a server does for each of its requests costs more than a
 datagram's handler. For a batch most of that is done once: one entry of the ledger
-stands for all its datagrams, and hooks that nobody overrides aren't called. A
-datagram that is refused, whose handler raises, or that another thread takes over,
-is split off, gets an entry of its own, and goes the ordinary way.
+stands for all its datagrams, and hooks that nobody overrides aren't called. What is
+left for each is :meth:`Batch.run`, a generator, because its step is the cheapest
+call that Python has. A datagram that is refused, whose handler raises, or that
+another thread takes over, is split off, gets an entry of its own, and goes the
+ordinary way.
 
 A batch that *collects* keeps the answers that handlers would send last, and sends
 them with one call. Whoever runs it must see to it that no handler blocks the others'
@@ -15,7 +17,7 @@ steps are atomic.
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -71,21 +73,28 @@ Answer = tuple[Any, bytes, Any]
 class Batch:
     """The *requests* of *server*, each with its client's address.
 
-    *collects* says whether answers may be kept at all.
+    *size* is that of all their datagrams, in bytes; *collects* says whether answers
+    may be kept at all.
     """
 
+    __slots__ = (
+        "_collects", "_entry", "_ledger", "_sending", "_server", "_waiting", "answers", "collector",
+    )  # fmt: skip
+
     def __init__(
-        self, server: BatchServer, requests: list[tuple[Any, Any]], *, collects: bool
+        self, server: BatchServer, requests: list[tuple[Any, Any]], size: int, *, collects: bool
     ) -> None:
         self._server = server
         self._collects = collects
         self._waiting = deque(requests)
-        self._answers: deque[Answer] = deque()
+        self.answers: deque[Answer] = deque()
+        """What is kept for :meth:`send_answers`; the collector appends to it."""
         self._sending = threading.Lock()
-        self._thread: int | None = None
-        self._ledger = server.requests_in_progress
+        self.collector: int | None = None
+        """The thread whose handlers' answers are kept; None for none."""
+        self._ledger = ledger = server.requests_in_progress
         # Not for this object, which has the entry: such a circle would be garbage to collect.
-        self._entry = self._ledger.begin(requests, requests[0][1], len(requests))
+        self._entry = ledger.begin(requests, requests[0][1], len(requests), received=size)
         self._entry.thread = threading.get_ident()
 
     def __repr__(self) -> str:
@@ -94,36 +103,40 @@ class Batch:
     def collect(self) -> None:
         """Keep from now on the answers of handlers that the calling thread runs."""
         if self._collects:
-            self._thread = threading.get_ident()
+            self.collector = threading.get_ident()
 
-    def run_next(self) -> bool:
-        """Run the next request; false when there is none left."""
-        if not self._waiting:
-            return False
-        try:
-            request, address = self._waiting.popleft()
-        except IndexError:
-            # Another thread has taken it over in between.
-            return False
-        server = self._server
-        try:
-            if self._admit(request, address):
-                server.finish_request(request, address)
-            else:
-                self._end(self._split(request, address), Outcome.REFUSED)
-        except Exception:
-            self._fail(self._split(request, address))
-        except BaseException:
-            self._end(self._split(request, address), Outcome.FAILED)
-            raise
-        return True
+    def run(self) -> Iterator[None]:
+        """Run the requests that haven't begun, one in each step of the iterator."""
+        waiting, server = self._waiting, self._server
+        verify, finish = server.verify_request, server.finish_request
+        while waiting:
+            try:
+                request, address = waiting.popleft()
+            except IndexError:
+                # Another thread has taken it over in between.
+                return
+            try:
+                whole = not isinstance(request, TruncatedDatagram)
+                if (whole or server.verify_truncated(request, address)) and (
+                    verify(request, address)
+                ):
+                    finish(request, address)
+                else:
+                    self._end(self._split(request, address), Outcome.REFUSED)
+            except Exception:
+                self._fail(self._split(request, address))
+            except BaseException:
+                self._end(self._split(request, address), Outcome.FAILED)
+                raise
+            yield
 
     def end(self) -> None:
         """Send the answers, and end what was run; those not run, for want of their turn, fail."""
-        self._thread = None
-        self.send_answers()
-        left = len(self._waiting)
-        if left:
+        self.collector = None
+        if self.answers:
+            self.send_answers()
+        if self._waiting:
+            left = len(self._waiting)
             # The thread ends with what a handler has raised.
             log.error("%r: %d datagrams were taken and never handled", self._server, left)
             while self._waiting:
@@ -132,7 +145,7 @@ class Batch:
 
     def hand_over(self, run: Callable[[Callable[[], object]], object]) -> None:
         """Have *run* run each request that hasn't begun, and send the answers until now."""
-        self._thread = None
+        self.collector = None
         self.send_answers()
         while True:
             try:
@@ -144,19 +157,12 @@ class Batch:
             except Exception:
                 self._fail(entry)
 
-    def keep(self, request: Any, answer: bytes, address: Any) -> bool:
-        """Keep *answer* for :meth:`send_answers`; false if it isn't collected now."""
-        if self._thread != threading.get_ident():
-            return False
-        self._answers.append((request, answer, address))
-        return True
-
     def send_answers(self) -> None:
         """Send what was kept."""
-        if not self._answers:
+        if not self.answers:
             return
         with self._sending:
-            answers = [self._answers.popleft() for _ in range(len(self._answers))]
+            answers = [self.answers.popleft() for _ in range(len(self.answers))]
             while answers:
                 sent = self._server.send_together(answers[:_TOGETHER]) if len(answers) > 1 else 0
                 del answers[:sent]
@@ -207,4 +213,5 @@ class Batch:
         self._server.request_ended(entry)
 
 
-_TOGETHER: Final = 32
+# How many answers one call is asked to send.
+_TOGETHER: Final = 64

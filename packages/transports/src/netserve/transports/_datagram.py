@@ -3,8 +3,8 @@
 import contextlib
 import socket as _socket
 from collections.abc import Generator
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from netserve.core import (
     AddressT,
@@ -12,12 +12,15 @@ from netserve.core import (
     Entry,
     InetAddress,
     Loop,
+    Outcome,
     RequestBatch,
     TruncatedDatagram,
+    end_request,
     log,
+    report_error,
 )
 from netserve.transports._batch import Answer, Batch
-from netserve.transports._destination import ANCILLARY_SIZE, Destinations, destinations, in_form_of
+from netserve.transports._destination import ANCILLARY_SIZE, Destinations, destinations
 from netserve.transports._socket_server import INTERNET, SocketServer
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 _DONT_WAIT: Final = int(getattr(_socket, "MSG_DONTWAIT", 0))
 # Windows has it not, and raises an OSError for what is too long.
 _HAS_RECVMSG: Final = hasattr(_socket.socket, "recvmsg")
+_LONGEST: Final = 65535  # bytes; no UDP datagram is longer
 _TRUNCATED: Final = int(getattr(_socket, "MSG_TRUNC", 0))
 
 
@@ -54,12 +58,17 @@ class DatagramServer(SocketServer[DatagramRequest, AddressT]):
     _ns_mmsg: "Mmsg | None" = None
     _ns_batch: Batch | None = None
     _ns_batches: bool = False
+    # How many more datagrams are taken one by one before it is tried whether many
+    # wait, and how many they were when that was tried last.
     _ns_singles: int = 0
+    _ns_patience_for_many: int = 1
+    _ns_runs_singles: bool = False
 
     def server_activate(self) -> None:
         """Prepare for :attr:`answers_from_destination`; a bound datagram socket receives."""
         if self.answers_from_destination:
             self._ns_destinations = destinations(self.socket)
+        self._ns_mmsg = None
 
     def server_close(self) -> None:
         """Close the server's socket, and those that it answers from."""
@@ -82,33 +91,26 @@ class DatagramServer(SocketServer[DatagramRequest, AddressT]):
     def take_requests(self) -> None:
         """Take the datagrams that wait: many with one system call, where that pays.
 
-        It pays when more than one waits, which is tried now and then. They are
-        then a batch for :meth:`process_batch`, unless a subclass has hooks of
-        its own that are left out there.
+        It pays when more than one waits, which is tried the more rarely the more
+        often it was in vain. They are then a batch for :meth:`process_batch`, unless
+        a subclass has hooks of its own that are left out there.
         """
-        if self._ns_stop_requested:
-            return
         if not self._ns_batches or self.access_log:
             super().take_requests()
+        elif self._ns_stop_requested:
             return
-        self._ns_singles += 1
-        if self._ns_singles < _TRY_MANY:
-            taken = self._ns_get(self.get_request)
-            requests = None if taken is None else [taken]
+        elif self._ns_singles:
+            self._ns_singles -= 1
+            self._ns_take_single()
         else:
-            requests = self._ns_get(self._ns_receive_many)
-            if not requests or len(requests) == 1:
-                self._ns_singles = 0
-        if requests:
-            outer = self._ns_batch
-            # Elsewhere a datagram may have to wait until its receiver has room for it.
-            collects = self.address_family in INTERNET
-            self._ns_batch = batch = Batch(self, requests, collects=collects)
-            try:
-                self.process_batch(batch)
-            finally:
-                self._ns_batch = outer
-                batch.end()
+            requests, size = self._ns_get(self._ns_receive_many) or _NONE
+            if len(requests) < 2:
+                self._ns_patience_for_many = min(2 * self._ns_patience_for_many, _TRY_MANY)
+                self._ns_singles = self._ns_patience_for_many
+            else:
+                self._ns_patience_for_many = 1
+            if requests:
+                self._ns_run_batch(requests, size)
 
     def process_batch(self, batch: RequestBatch) -> None:
         """Run the requests of *batch* here and now.
@@ -118,7 +120,7 @@ class DatagramServer(SocketServer[DatagramRequest, AddressT]):
         """
         self._ns_handles_in_loop = True
         try:
-            while batch.run_next():
+            for _ in batch.run():
                 pass
         finally:
             self._ns_handles_in_loop = False
@@ -132,7 +134,10 @@ class DatagramServer(SocketServer[DatagramRequest, AddressT]):
         collected in the calling thread; then the handler has to send it.
         """
         batch = self._ns_batch
-        return batch is not None and batch.keep(request, answer, client_address)
+        if batch is None or batch.collector != get_ident():
+            return False
+        batch.answers.append((request, answer, client_address))
+        return True
 
     def send_answers(self) -> None:
         """Send now what was queued with :meth:`queue_answer`."""
@@ -141,15 +146,7 @@ class DatagramServer(SocketServer[DatagramRequest, AddressT]):
 
     def send_together(self, answers: list[Answer]) -> int:
         """Send *answers* with one system call; returns how many were sent before one failed."""
-        if self._ns_mmsg is None:
-            return 0
-        return self._ns_mmsg.send(
-            self.socket.fileno(),
-            [
-                (answer, address, getattr(request[1], "ancillary", _NOTHING))
-                for request, answer, address in answers
-            ],
-        )
+        return 0 if self._ns_mmsg is None else self._ns_mmsg.send(answers)
 
     def verify_truncated(self, request: TruncatedDatagram, client_address: AddressT) -> bool:
         """Whether to process a datagram of which a part is lost; the default says no.
@@ -214,15 +211,16 @@ class DatagramServer(SocketServer[DatagramRequest, AddressT]):
     # A handler that answers relies on it.
     _ns_blocks_while_serving = True
 
-    def _ns_receive(self, flags: int) -> tuple[DatagramRequest, AddressT]:
-        if not _HAS_RECVMSG:
-            data, client_address = self.socket.recvfrom(self.max_packet_size, flags)
-            return (data, self.socket), client_address
-        told = self._ns_destinations
-        data, ancillary, status, client_address = self.socket.recvmsg(
+    def _ns_receive(self, flags: int = _DONT_WAIT) -> tuple[DatagramRequest, AddressT]:
+        own, told = self.socket, self._ns_destinations
+        whole = self.max_packet_size >= _LONGEST and self.address_family in INTERNET
+        if told is None and (whole or not _HAS_RECVMSG):
+            data, client_address = own.recvfrom(self.max_packet_size, flags)
+            return (data, own), client_address
+        data, ancillary, status, client_address = own.recvmsg(
             self.max_packet_size, 0 if told is None else ANCILLARY_SIZE, flags
         )
-        answers = self.socket if told is None else told.find(ancillary)
+        answers = own if told is None else told.find(ancillary)
         if status & _TRUNCATED:
             return TruncatedDatagram((data, answers)), client_address
         return (data, answers), client_address
@@ -232,6 +230,7 @@ class DatagramServer(SocketServer[DatagramRequest, AddressT]):
         with super()._ns_serving() as loop:
             # Not before: whether messages are forwarded is seen from the loop.
             self._ns_batches = self._ns_takes_batches()
+            self._ns_runs_singles = _has_own(self, "process_batch")
             yield loop
 
     def _ns_takes_batches(self) -> bool:
@@ -245,34 +244,74 @@ class DatagramServer(SocketServer[DatagramRequest, AddressT]):
             _is_left_out_rightly(type(self), name) for name in _LEFT_OUT
         )
 
-    def _ns_receive_many(self) -> list[tuple[DatagramRequest, AddressT]] | None:
-        told = self._ns_destinations
+    def _ns_take_single(self) -> None:
+        """Take a datagram that is alone, as most are."""
+        try:
+            request, client_address = self._ns_receive()
+        except Exception as error:
+            self._ns_get_failed(error)
+            return
+        if self._ns_in_trouble:
+            self._ns_get_succeeded()
+        if not self._ns_runs_singles:
+            self._ns_run_batch([(request, client_address)], len(request[0]))
+            return
+        # What a batch of one would do, at less expense.
+        ledger = self._ns_ledger
+        ledger.note(request, client_address, len(request[0]))
+        self._ns_handles_in_loop = True
+        try:
+            if (
+                not isinstance(request, TruncatedDatagram)
+                or self.verify_truncated(request, client_address)
+            ) and self.verify_request(request, client_address):
+                self.finish_request(request, client_address)
+            else:
+                self._ns_end_single(request, Outcome.REFUSED)
+        except Exception:
+            self._ns_end_single(request, report_error(self, request, client_address))
+        except BaseException:
+            self._ns_end_single(request, Outcome.FAILED)
+            raise
+        finally:
+            self._ns_handles_in_loop = False
+            ledger.end_noted(request)
+
+    def _ns_end_single(self, request: DatagramRequest, outcome: Outcome) -> None:
+        """End *request*, which no handler has completed."""
+        entry = self._ns_ledger.find(request)
+        if entry is not None:
+            entry.outcome = outcome
+        end_request(self, request)
+
+    def _ns_run_batch(self, requests: list[tuple[DatagramRequest, AddressT]], size: int) -> None:
+        """Run *requests*, whose datagrams are *size* bytes in all."""
+        outer = self._ns_batch
+        # Elsewhere a datagram may have to wait until its receiver has room for it.
+        collects = self.address_family in INTERNET
+        self._ns_batch = batch = Batch(self, requests, size, collects=collects)
+        try:
+            self.process_batch(batch)
+        finally:
+            self._ns_batch = outer
+            batch.end()
+
+    def _ns_receive_many(self) -> "_Taken[AddressT] | None":
+        """Receive the datagrams that wait, as far as there is room; None where that can't be."""
         mmsg = self._ns_mmsg
-        if mmsg is None or mmsg.size != self.max_packet_size:
+        if mmsg is None or mmsg.size != self.max_packet_size or mmsg.own is not self.socket:
             # Not before it is wanted: ctypes is large.
             from netserve.transports._mmsg import Mmsg
 
             try:
-                mmsg = Mmsg(
-                    self.address_family,
-                    self.max_packet_size,
-                    told=told is not None,
-                    reported=partial(in_form_of, self.socket),
-                )
+                mmsg = Mmsg(self.socket, self.max_packet_size, self._ns_destinations)
             except NotImplementedError:
                 self._ns_batches = False
                 return None
             self._ns_mmsg = mmsg
         limit = self.max_connections
         most = mmsg.most if limit is None else limit - self.requests_in_progress.active
-        own = self.socket
-        requests: list[tuple[DatagramRequest, AddressT]] = []
-        for data, address, ancillary, truncated in mmsg.receive(own.fileno(), most):
-            answers = told.find(ancillary) if ancillary and told is not None else own
-            request = (data, answers)
-            requests.append((TruncatedDatagram(request) if truncated else request, address))
-        self.requests_in_progress.add_bytes(sum(len(request[0]) for request, _ in requests), 0)
-        return requests
+        return mmsg.receive(most), mmsg.bytes_received
 
     def _ns_admit(self, request: DatagramRequest, client_address: AddressT, entry: Entry) -> bool:
         if isinstance(request, TruncatedDatagram) and not self.verify_truncated(
@@ -286,10 +325,13 @@ class DatagramServer(SocketServer[DatagramRequest, AddressT]):
         return _BACKLOG
 
 
-# How many datagrams are taken one by one before it is tried whether more than one waits.
-_TRY_MANY: Final = 8
+# How many datagrams are taken one by one, at the most, before it is tried whether more
+# than one waits.
+_TRY_MANY: Final = 64
 
-_NOTHING: Final[list[tuple[int, int, bytes]]] = []
+# Requests that were received together, and how many bytes they are.
+_Taken: TypeAlias = tuple[list[tuple[DatagramRequest, AddressT]], int]
+_NONE: Final[tuple[list[Any], int]] = [], 0
 
 # The hooks that aren't called for a datagram of a batch.
 _LEFT_OUT: Final = (
@@ -306,6 +348,13 @@ _LEFT_OUT: Final = (
     "_ns_attempt",
     "_handle_request_noblock",
 )
+
+
+def _has_own(server: DatagramServer[Any], name: str) -> bool:
+    """Whether nobody overrides the hook *name* of *server*."""
+    return name not in vars(server) and (
+        getattr(type(server), name) is getattr(DatagramServer, name)
+    )
 
 
 def _is_left_out_rightly(server: type[object], name: str) -> bool:

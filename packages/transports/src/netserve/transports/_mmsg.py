@@ -5,14 +5,16 @@ points to a buffer for the data, one for the address and, if asked for, one for
 what the system tells besides. They are made once, in one piece of memory each, and
 filled by the system or by us. Python has neither call; :mod:`ctypes` makes them, and
 memory is read and written through buffers rather than through ctypes, which is
-slow at single fields.
+slow at single fields. What all messages of a call have of one kind is read and
+written as a column, because each step that Python takes for one message alone costs
+a few hundredths of what the system does for it.
 
 The memory for data is that of a private mapping, of which the system hands out a
 page only when it is written to: a server whose datagrams are small has few pages of
 it, however long they might be.
 
 Addresses are looked up by their form in memory, because the same clients come again
-and again.
+and again; so is what the system tells besides.
 """
 
 import ctypes
@@ -22,15 +24,19 @@ import os
 import socket as _socket
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import Any, Final, TypeAlias
 
-MOST: Final = 32
+from netserve.core import DatagramRequest, TruncatedDatagram
+from netserve.transports._destination import Ancillary, Destinations, in_form_of
+
+MOST: Final = 64
 """How many datagrams go through one call."""
 
-_ADDRESS: Final = 128  # bytes of a sockaddr_storage
 _TOLD: Final = 64  # bytes for what the system tells of one datagram
-_KNOWN: Final = 4096  # addresses that are kept
+_KNOWN: Final = 4096  # addresses that are kept, and other things told
 
 
 class _Vector(ctypes.Structure):
@@ -58,77 +64,63 @@ class _Message(ctypes.Structure):
 
 
 _SIZE: Final = ctypes.sizeof(_Message)
-
-
-def _reader(*names: str) -> struct.Struct:
-    """What unpacks the fields *names*, in the order of their places, from one header."""
-    codes = {4: "I", ctypes.sizeof(ctypes.c_size_t): "N"}
-    form, place = "@", 0
-    for name in names:
-        field: Any = getattr(_Message, name)
-        form += f"{field.offset - place}x{codes[field.size]}"
-        place = field.offset + field.size
-    return struct.Struct(form + f"{_SIZE - place}x")
-
-
-_RECEIVED: Final = _reader("name_length", "control_length", "flags", "length")
-
+_WORD: Final = "L"  # as large as a size_t and a pointer, on Linux
 
 _CONTROL: Final = struct.Struct("@Nii")  # struct cmsghdr
 _CONTROL_UNIT: Final = ctypes.sizeof(ctypes.c_size_t)
-
-_STEP: Final = _SIZE // 4
-_NAME_LENGTH: Final = _Message.name_length.offset // 4
 
 _DONT_WAIT: Final = int(getattr(_socket, "MSG_DONTWAIT", 0))
 _TRUNCATED: Final = int(getattr(_socket, "MSG_TRUNC", 0))
 _NONE_WAITS: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR})
 
-Ancillary: TypeAlias = list[tuple[int, int, bytes]]
-"""As :meth:`socket.socket.recvmsg` returns it, and ``sendmsg`` takes it."""
+Answer: TypeAlias = tuple[DatagramRequest, bytes, Any]
+"""What is answered, the answer, and the client's address."""
 
-Answer: TypeAlias = tuple[bytes, Any, Ancillary]
-"""A datagram to be sent: its data, its address, and what to tell the system of it."""
+Received: TypeAlias = tuple[DatagramRequest, Any]
+"""A request, and the client's address."""
 
 _NOTHING: Final[Ancillary] = []
 
 
-Received: TypeAlias = tuple[bytes, Any, Ancillary, bool]
-"""A datagram: its data, its address, what the system tells of it, and whether it was longer."""
-
-
 class _Messages:
-    """Headers for :data:`MOST` messages of at most *size* bytes, and their buffers."""
+    """Headers for :data:`MOST` messages, and their buffers.
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.data, self.names, self.controls = map(_memory, (size, _ADDRESS, _TOLD))
+    There are *size* bytes for the data of each, and *name_size* for its address.
+    """
+
+    def __init__(self, size: int, name_size: int) -> None:
+        self.data, self.names, self.controls = map(_memory, (size, name_size, _TOLD))
         self._vectors = (_Vector * MOST)()
         self._headers = (_Message * MOST)()
-        data, names, controls = map(_place, (self.data, self.names, self.controls))
+        self.start, names, controls = map(_place, (self.data, self.names, self.controls))
         for number, (vector, header) in enumerate(zip(self._vectors, self._headers, strict=True)):
-            vector.base, vector.length = data + number * size, size
-            header.name, header.name_length = names + number * _ADDRESS, _ADDRESS
+            vector.base, vector.length = self.start + number * size, size
+            header.name, header.name_length = names + number * name_size, name_size
             header.vector = ctypes.addressof(vector)
             header.vector_length = 1
             header.control, header.control_length = controls + number * _TOLD, _TOLD
         self.place = ctypes.addressof(self._headers)
         self.headers = memoryview(self._headers).cast("B")
-        self.pristine = bytes(self.headers)
-        self.telling = [True] * MOST
-        self.lengths = memoryview(self._vectors).cast("B").cast("L")
-        self.name_lengths = self.headers.cast("I")
+        self.told: list[Ancillary] = [_NOTHING] * MOST
+        vectors = memoryview(self._vectors).cast("B").cast(_WORD)
+        self.bases, self.lengths = vectors[::2], vectors[1::2]
+
+    def column(self, name: str) -> "memoryview[int]":
+        """The field *name* of all headers."""
+        field: Any = getattr(_Message, name)
+        is_word = field.size == ctypes.sizeof(ctypes.c_size_t)
+        fields = self.headers.cast(_WORD) if is_word else self.headers.cast("I")
+        start: int = field.offset // field.size
+        return fields[start :: _SIZE // field.size]
 
     def tell_nothing(self) -> None:
         """Tell the system nothing with any message; or have no room for what it tells."""
-        self.telling = [False] * MOST
         for header in self._headers:
             header.control_length = 0
-        self.pristine = bytes(self.headers)
 
     def tell(self, number: int, ancillary: Ancillary) -> None:
         """Have message *number* tell the system this."""
-        self.telling[number] = bool(ancillary)
+        self.told[number] = ancillary
         start = number * _TOLD
         end = start
         for level, kind, data in ancillary:
@@ -151,97 +143,143 @@ def _place(memory: mmap.mmap) -> int:
 
 
 class Mmsg:
-    """Sends and receives up to :data:`MOST` datagrams at once on sockets of one family.
+    """Sends and receives up to :data:`MOST` datagrams at once on the socket *own*.
 
-    *size* is how many bytes of a datagram are read or written at the most; *told*
-    says whether the system tells where each has come to, *reported* turns an address
-    into the one that programs see. Raises
-    :class:`NotImplementedError` where the system has no such calls, or addresses of
-    *family* aren't known here.
+    *size* is how many bytes of a datagram are read or written at the most.
+    *destinations* has the sockets to answer on, if the system tells where each has
+    come to. Raises :class:`NotImplementedError` where the system has no such calls,
+    or addresses of the socket's family aren't known here.
     """
 
     def __init__(
-        self, family: int, size: int, *, told: bool, reported: Callable[[Any], Any] | None = None
+        self, own: _socket.socket, size: int, destinations: Destinations | None = None
     ) -> None:
-        decode = _DECODERS.get(family)
-        if decode is None or _recvmmsg is None or _sendmmsg is None or size < 1:
+        form = _FORMS.get(own.family)
+        if form is None or _recvmmsg is None or _sendmmsg is None or size < 1:
             msg = "datagrams can't be received together here"
             raise NotImplementedError(msg)
+        self.own = own
         self.size = size
         self.most = MOST
-        self._decode: Callable[[bytes], Any] = decode
-        self._reported = reported
+        self.bytes_received = 0
+        """How many bytes the last :meth:`receive` has brought."""
+        self._destinations = destinations
         self._receive, self._send = _recvmmsg, _sendmmsg
-        self._incoming = _Messages(size)
-        self._outgoing = _Messages(size)
+        self._name_size, self._decode = form
+        self._incoming = _Messages(size, self._name_size)
+        self._outgoing = _Messages(size, self._name_size)
         self._outgoing.tell_nothing()
-        if not told:
+        if destinations is None:
             self._incoming.tell_nothing()
+        self._pristine = bytes(self._incoming.headers)
+        self._starts = range(0, size * MOST, size)
+        self._lengths, self._flags, self._name_lengths, self._control_lengths = map(
+            self._incoming.column, ("length", "flags", "name_length", "control_length")
+        )
         self._addresses: dict[bytes, Any] = {}
         self._names: dict[Any, bytes] = {}
+        self._told: dict[bytes, Ancillary] = {}
 
-    def receive(self, descriptor: int, limit: int) -> list[Received]:
+    def receive(self, limit: int) -> list[Received]:
         """Receive the datagrams that wait, at most *limit*; without waiting for any."""
-        messages = self._incoming
-        count = self._receive(descriptor, messages.place, min(limit, MOST), _DONT_WAIT, None)
+        messages, own = self._incoming, self.own
+        count = self._receive(own.fileno(), messages.place, min(limit, MOST), _DONT_WAIT, None)
         if count < 0:
             number = ctypes.get_errno()
             if number in _NONE_WAITS:
                 return []
             raise OSError(number, os.strerror(number))
-        end = count * _SIZE
-        headers = bytes(messages.headers[:end])
+        data, known = messages.data, self._addresses
+        lengths: list[int] = self._lengths[:count].tolist()
+        self.bytes_received = sum(lengths)
+        received: list[Received] = [
+            ((data[start : start + length], own), known.get(name) or self._learn(name))
+            for start, length, name in zip(
+                self._starts, lengths, self._read_names(count), strict=False
+            )
+        ]
+        if self._destinations is not None:
+            self._find_destinations(self._destinations, received)
+        if any(self._flags[:count].tolist()):
+            self._mark_truncated(received)
         # The lengths of what has come stand where those of the room for it did.
-        messages.headers[:end] = messages.pristine[:end]
-        data, names, known, size = messages.data, messages.names, self._addresses, self.size
-        received: list[Received] = []
-        start = name = 0
-        for name_length, control_length, flags, length in _RECEIVED.iter_unpack(headers):
-            raw = names[name : name + name_length]
-            address = known[raw] if raw in known else self._learn(raw)
-            told = _NOTHING
-            if control_length:
-                told = _read_control(messages.controls, len(received) * _TOLD, control_length)
-            received.append((data[start : start + length], address, told, bool(flags & _TRUNCATED)))
-            start += size
-            name += _ADDRESS
+        end = count * _SIZE
+        messages.headers[:end] = self._pristine[:end]
         return received
 
-    def send(self, descriptor: int, answers: Sequence[Answer]) -> int:
+    def send(self, answers: Sequence[Answer]) -> int:
         """Send *answers*, at most :data:`MOST`; returns how many were sent before one failed.
 
         An answer fails also when it is longer than :attr:`size`, or its address
-        none from which a datagram was received here.
+        none from which a datagram was received here, or one of the Unix domain.
         """
-        messages, names = self._outgoing, self._names
-        data, lengths, name_lengths = messages.data, messages.lengths, messages.name_lengths
-        start = name = count = 0
-        for number, (answer, address, ancillary) in enumerate(answers):
-            raw = names.get(address)
-            if raw is None or len(answer) > self.size:
+        known, size = self._names, self.size
+        names: list[bytes] = []
+        data: list[bytes] = []
+        for _, answer, address in answers:
+            name = known.get(address)
+            if name is None or len(answer) > size:
                 break
-            count += 1
-            data[start : start + len(answer)] = answer
-            lengths[2 * number + 1] = len(answer)
-            messages.names[name : name + len(raw)] = raw
-            name_lengths[number * _STEP + _NAME_LENGTH] = len(raw)
-            if ancillary or messages.telling[number]:
-                messages.tell(number, ancillary)
-            start += self.size
-            name += _ADDRESS
-        sent: int = self._send(descriptor, messages.place, count, 0) if count else 0
+            names.append(name)
+            data.append(answer)
+        count = len(names)
+        if not count:
+            return 0
+        messages = self._outgoing
+        lengths = array(_WORD, map(len, data))
+        # One after the other, rather than each in its own page.
+        messages.data[: sum(lengths)] = b"".join(data)
+        messages.bases[:count] = array(_WORD, accumulate(lengths[:-1], initial=messages.start))
+        messages.lengths[:count] = lengths
+        messages.names[: count * self._name_size] = b"".join(names)
+        if self._destinations is not None:
+            for number in range(count):
+                ancillary = getattr(answers[number][0][1], "ancillary", _NOTHING)
+                if ancillary is not messages.told[number]:
+                    messages.tell(number, ancillary)
+        sent: int = self._send(self.own.fileno(), messages.place, count, 0)
         return max(sent, 0)
 
-    def _learn(self, raw: bytes) -> Any:
+    def _read_names(self, count: int) -> Iterable[bytes]:
+        """The addresses from which *count* datagrams have come, as the system has them."""
+        names, size = self._incoming.names, self._name_size
+        if self._decode is not _unix:
+            return [name for (name,) in struct.iter_unpack(f"{size}s", names[: count * size])]
+        lengths: list[int] = self._name_lengths[:count].tolist()
+        return [names[size * n : size * n + length] for n, length in enumerate(lengths)]
+
+    def _find_destinations(self, destinations: Destinations, received: list[Received]) -> None:
+        """Put the sockets to answer on in the requests."""
+        lengths: list[int] = self._control_lengths[: len(received)].tolist()
+        for number, length in enumerate(lengths):
+            raw = self._incoming.controls[number * _TOLD : number * _TOLD + length]
+            told = self._told.get(raw)
+            if told is None:
+                if len(self._told) >= _KNOWN:
+                    self._told.clear()
+                told = self._told[raw] = _read_control(raw)
+            (data, _), address = received[number]
+            received[number] = (data, destinations.find(told)), address
+
+    def _mark_truncated(self, received: list[Received]) -> None:
+        """Have the requests that were cut be such."""
+        flags: list[int] = self._flags[: len(received)].tolist()
+        for number, (request, address) in enumerate(received):
+            if flags[number] & _TRUNCATED:
+                received[number] = TruncatedDatagram(request), address
+
+    def _learn(self, name: bytes) -> Any:
+        """The address that the system has as *name*; None for a client without any."""
+        if not name:
+            return None
         if len(self._addresses) >= _KNOWN:
             self._addresses.clear()
             self._names.clear()
-        address = self._decode(raw) if raw else None
-        if raw and self._reported is not None:
-            address = self._reported(address)
-        self._addresses[raw] = address
-        if raw:
-            self._names[address] = raw
+        address = in_form_of(self.own, self._decode(name))
+        self._addresses[name] = address
+        # Those of the Unix domain are shorter than their place, and aren't sent together.
+        if len(name) == self._name_size:
+            self._names[address] = name
         return address
 
 
@@ -250,11 +288,11 @@ def _aligned(size: int) -> int:
     return -(-size // _CONTROL_UNIT) * _CONTROL_UNIT
 
 
-def _read_control(controls: mmap.mmap, start: int, length: int) -> Ancillary:
-    """What the system tells, from *length* bytes at *start*."""
+def _read_control(controls: bytes) -> Ancillary:
+    """What the system tells in *controls*."""
     told: Ancillary = []
-    end = start + length
-    while start + _CONTROL.size <= end:
+    start = 0
+    while start + _CONTROL.size <= len(controls):
         size, level, kind = _CONTROL.unpack_from(controls, start)
         told.append((level, kind, controls[start + _CONTROL.size : start + size]))
         start += _aligned(size)
@@ -279,11 +317,12 @@ def _unix(raw: bytes) -> str | bytes:
     return name if name[:1] == b"\0" else os.fsdecode(name.partition(b"\0")[0])
 
 
-_DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
-    _socket.AF_INET: _inet,
-    _socket.AF_INET6: _inet6,
-    getattr(_socket, "AF_UNIX", -1): _unix,
+_FORMS: Final[dict[int, tuple[int, Callable[[bytes], Any]]]] = {
+    _socket.AF_INET: (16, _inet),
+    _socket.AF_INET6: (28, _inet6),
+    getattr(_socket, "AF_UNIX", -1): (110, _unix),
 }
+"""How many bytes the address of a family takes, and what reads it."""
 
 
 def _function(name: str, *arguments: Any) -> Any:
