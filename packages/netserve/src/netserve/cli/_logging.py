@@ -16,7 +16,8 @@ class _Objects(JsonFormatter):
 
     def __init__(self) -> None:
         super().__init__(
-            ["asctime", "levelname", "name", "message"],
+            # In the one way to name them that every version knows.
+            "%(asctime)s %(levelname)s %(name)s %(message)s",
             rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
             json_default=repr,
         )
