@@ -680,6 +680,57 @@ def test_workers_are_told_to_end_when_there_are_no_more_orders_and_killed_if_the
             os.kill(pid, 0)
 
 
+def test_a_nursery_has_no_hold_on_an_earlier_one(nursery):
+    """Or that would outlive the server's process, until this one's workers have ended, too."""
+
+    def work(slot, wire):
+        held = 0
+        for descriptor in earlier:
+            with contextlib.suppress(OSError):
+                os.fstat(descriptor)
+                held += 1
+        return held
+
+    earlier = nursery(work).descriptors()
+    made = nursery(work)
+    made.start(0)
+    assert [news.value for news in news_of(made, 2) if news.kind == ENDED] == [0]
+
+
+def test_a_nursery_ends_although_another_process_holds_its_descriptors(nursery):
+    """One that the program has forked for itself."""
+    made = nursery(lambda slot, wire: 0)
+    leaves, stays = socket.socketpair()
+    pid = os.fork()
+    if not pid:
+        stays.close()
+        leaves.recv(1)
+        os._exit(0)
+    leaves.close()
+    closing = threading.Thread(target=made.close)
+    closing.start()
+    closing.join(PATIENCE)
+    ended = not closing.is_alive()
+    stays.close()
+    os.waitpid(pid, 0)
+    closing.join()
+    assert ended
+
+
+def test_of_two_servers_the_first_may_be_closed_first(make):
+    """The other goes on; nobody waits for it."""
+    first, second = make(), make()
+    with contextlib.ExitStack() as later:
+        with contextlib.ExitStack() as sooner:
+            for server in (first, second):
+                server.prefork()
+            sooner.enter_context(first.background())
+            later.enter_context(second.background())
+            visit(first)
+        assert first.state is State.CLOSED
+        visit(second)
+
+
 def test_a_lost_nursery_is_noticed(nursery):
     """By its silence, and by whoever orders something."""
     made = nursery(lambda slot, wire: 0)

@@ -25,7 +25,7 @@ import struct
 import time
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import Final, NamedTuple, TypeAlias
+from typing import ClassVar, Final, NamedTuple, TypeAlias
 
 from netserve.concurrency._children import Children
 from netserve.core import Waker
@@ -85,6 +85,9 @@ class Nursery:
     Raises :class:`OSError` when the system can't fork.
     """
 
+    _in_use: ClassVar[set[socket.socket]] = set()
+    """The server's ends of all nurseries, which a nursery that is forked later inherits."""
+
     def __init__(self, work: Work, patience: float) -> None:
         self._children = Children()
         with contextlib.ExitStack() as others, contextlib.ExitStack() as ours:
@@ -95,9 +98,11 @@ class Nursery:
             ours.callback(self._wire.close)
             others.callback(wire.close)
             mine = (self._control, self._wire)
+            of_parent = (*mine, *self._in_use)
             with signals_held():
-                self._children.fork(partial(_tend, control, wire, mine, work, patience))
+                self._children.fork(partial(_tend, control, wire, of_parent, work, patience))
             ours.pop_all()
+        self._in_use.update(mine)
         for each in mine:
             each.setblocking(False)
         self._heard = b""
@@ -131,8 +136,12 @@ class Nursery:
 
     def close(self) -> None:
         """Tell the process to end, and wait until it has: until its workers have."""
-        self._control.close()
-        self._wire.close()
+        for each in (self._control, self._wire):
+            self._in_use.discard(each)
+            # Whatever else the program has forked since may hold it open.
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
         self._children.collect(blocking=True)
 
     def _order(self, kind: bytes, slot: int, value: int) -> None:
