@@ -13,7 +13,9 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,11 +23,18 @@ import pytest
 COMMAND = shutil.which("netserve", path=sysconfig.get_path("scripts"))
 PATIENCE = 30  # seconds
 
+# The processes that it forks inherit it: to fork beside threads is a warning from 3.12 on.
+STRICT = {**os.environ, "PYTHONWARNINGS": "error"}
+
+CONCURRENCY = ["threads", "pool", "fork", "prefork", "multiplex", "asyncio"]
+
 unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs AF_UNIX")
 
 SERVICE = """
 import socketserver
-from netserve.handlers import DatagramRequestHandler, MessageRequestHandler, StreamRequestHandler
+from netserve.handlers import (
+    BaseRequestHandler, DatagramRequestHandler, MessageRequestHandler, StreamRequestHandler,
+)
 
 class Message(MessageRequestHandler):
     def handle_message(self, message):
@@ -41,6 +50,14 @@ class Stream(StreamRequestHandler):
 class Datagram(DatagramRequestHandler):
     def handle(self):
         self.wfile.write(self.packet.upper())
+
+class Anything(BaseRequestHandler):
+    def handle(self):
+        if isinstance(self.request, tuple):
+            packet, listener = self.request
+            listener.sendto(packet.upper(), self.client_address)
+        else:
+            self.request.sendall(self.request.recv(100).upper())
 
 class Stdlib(socketserver.StreamRequestHandler):
     def handle(self):
@@ -121,6 +138,16 @@ def ask(port: int, message: bytes = b"hello\n") -> bytes:
         return client.recv(100)
 
 
+def fetch(port: int, path: str) -> str:
+    """The page at *path*, over HTTP."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
 def ask_datagram(port: int) -> bytes:
     """The answer to a datagram."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -173,11 +200,12 @@ def test_nc_is_answered() -> None:
 
 
 @unix
-def test_several_listeners_are_served_at_once(path: str) -> None:
+@pytest.mark.parametrize("concurrency", CONCURRENCY)
+def test_several_listeners_are_served_at_once(path: str, concurrency: str) -> None:
     """Each prints its line, and one signal ends all; the paths are gone then."""
     with serving(
         "echo", "--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--unix", path,
-        "--unix-datagram", f"{path}-d",
+        "--unix-datagram", f"{path}-d", "--concurrency", concurrency, env=STRICT,
     ) as service:  # fmt: skip
         tcp, udp = service.port("TCP"), service.port("UDP")
         assert service.line() == f"serving Unix stream on {path} until Ctrl-C"
@@ -200,10 +228,13 @@ def test_several_listeners_are_served_at_once(path: str) -> None:
 
 @pytest.mark.parametrize("several", [False, True], ids=["alone", "with another"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_a_signal_drains(number: signal.Signals, several: bool) -> None:
+@pytest.mark.parametrize("concurrency", ["multiplex", "fork"])
+def test_a_signal_drains(number: signal.Signals, several: bool, concurrency: str) -> None:
     """The connected client's input ends, and the status is 0."""
     more = ["--udp", "127.0.0.1:0"] if several else []
-    with serving("echo", "--tcp", "127.0.0.1:0", *more) as service:
+    with serving(
+        "echo", "--tcp", "127.0.0.1:0", *more, "--concurrency", concurrency, env=STRICT
+    ) as service:
         port = service.port()
         with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
             client.sendall(b"hello\n")
@@ -215,7 +246,8 @@ def test_a_signal_drains(number: signal.Signals, several: bool) -> None:
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["alone", "with another"])
-def test_a_second_signal_ends_the_grace(several: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("concurrency", ["threads", "fork"])
+def test_a_second_signal_ends_the_grace(several: bool, concurrency: str, tmp_path: Path) -> None:
     """A handler that goes on is cut off."""
     (tmp_path / "slow.py").write_text(
         "def handler(request, address, server):\n"
@@ -225,8 +257,9 @@ def test_a_second_signal_ends_the_grace(several: bool, tmp_path: Path) -> None:
     more = ["--udp", "127.0.0.1:0"] if several else []
     # The handler fills the buffers and then blocks in sending.
     with serving(
-        "run", "slow:handler", "--tcp", "127.0.0.1:0", *more, "--grace", "600", folder=tmp_path
-    ) as service:
+        "run", "slow:handler", "--tcp", "127.0.0.1:0", *more, "--grace", "600",
+        "--concurrency", concurrency, folder=tmp_path, env=STRICT,
+    ) as service:  # fmt: skip
         port = service.port()
         if several:
             service.port("UDP")
@@ -241,9 +274,7 @@ def test_a_second_signal_ends_the_grace(several: bool, tmp_path: Path) -> None:
             service.end()
 
 
-@pytest.mark.parametrize(
-    "concurrency", ["threads", "pool", "fork", "prefork", "multiplex", "asyncio"]
-)
+@pytest.mark.parametrize("concurrency", CONCURRENCY)
 def test_a_handler_of_messages_runs_with_every_concurrency(here: Path, concurrency: str) -> None:
     """And nothing is logged where nothing is wrong."""
     # With as many processes as clients, it would be said that more would have to wait.
@@ -353,23 +384,28 @@ def test_an_error_is_an_object_with_its_traceback(here: Path) -> None:
         assert "RuntimeError: as asked" in record["exc_info"]
 
 
-def test_metrics_are_served_beside(here: Path) -> None:
-    """With --metrics, over HTTP; all end together."""
+@pytest.mark.parametrize("concurrency", ["threads", "fork", "prefork"])
+def test_metrics_are_served_beside(here: Path, concurrency: str) -> None:
+    """With --metrics, over HTTP, of each listener; all end together."""
     pytest.importorskip("prometheus_client", reason="needs the extra [metrics]")
     with serving(
-        "run", "service:Stream", "--tcp", "127.0.0.1:0", "--metrics", "127.0.0.1:0", folder=here
-    ) as service:
-        port = service.port()
+        "run", "service:Anything", "--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0",
+        "--metrics", "127.0.0.1:0", "--concurrency", concurrency, folder=here, env=STRICT,
+    ) as service:  # fmt: skip
+        tcp, udp = service.port("TCP"), service.port("UDP")
         said = re.fullmatch(r"serving metrics on http://127\.0\.0\.1:(\d+)/metrics", service.line())
         assert said
-        assert ask(port) == b"HELLO\n"
-        connection = http.client.HTTPConnection("127.0.0.1", int(said[1]), timeout=PATIENCE)
-        connection.request("GET", "/metrics")
-        page = connection.getresponse().read().decode()
-        connection.close()
-        label = f'server="TCP on 127.0.0.1:{port}"'
-        assert f"netserve_server_accepted_requests_total{{{label}}} 1.0" in page
-        service.end()
+        page = partial(fetch, int(said[1]), "/metrics")
+        assert [ask(tcp), ask(tcp), ask_datagram(udp)] == [b"HELLO\n", b"HELLO\n", b"HELLO"]
+        for name, count in ((f"TCP on 127.0.0.1:{tcp}", 2), (f"UDP on 127.0.0.1:{udp}", 1)):
+            label = f'server="{name}"'
+            assert f"netserve_server_accepted_requests_total{{{label}}} {count}.0\n" in page()
+            ended = f'netserve_server_requests_total{{outcome="completed",{label}}} {count}.0\n'
+            until = time.monotonic() + PATIENCE
+            while ended not in page():
+                assert time.monotonic() < until
+            assert f"netserve_server_active_requests{{{label}}} 0.0\n" in page()
+        assert service.end() == ""
 
 
 @pytest.fixture
@@ -461,8 +497,6 @@ def test_a_changed_file_starts_the_service_anew(here: Path) -> None:
         (["echo", "--idle-timeout", "1", "--udp", "127.0.0.1:0"],
          "--idle-timeout is for connections, and --udp has none"),
         (["echo", "--idle-timeout", "0"], "Invalid value for '--idle-timeout'"),
-        (["echo", "--concurrency", "fork", "--metrics", ":0"],
-         "--concurrency fork serves one listener"),
         (["echo", "--metrics", "here"], "--metrics 'here' isn't an address"),
         (["run", "service:Stream"], "there is nothing to listen on"),
         (["run"], "Missing argument 'MODULE:HANDLER'"),
@@ -554,3 +588,138 @@ def test_the_command_does_not_need_its_script(program: str) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "version" in done.stdout
+
+
+def children(pid: int) -> set[int]:
+    """The processes that *pid* has forked."""
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+needs_proc = pytest.mark.skipif(
+    not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists(),
+    reason="needs Linux's /proc with the children of processes",
+)
+
+
+@needs_proc
+def test_each_of_several_listeners_forks_in_a_process_of_its_own() -> None:
+    """So that none does beside threads, and one that is killed isn't the others' matter."""
+    with serving(
+        "echo", "--concurrency", "fork", "--tcp", "127.0.0.1:0", "--tcp", "127.0.0.1:0", env=STRICT
+    ) as service:
+        first, second = service.port(), service.port()
+        assert [ask(first), ask(second)] == [b"HELLO\n", b"HELLO\n"]
+        workers = set().union(*map(children, children(service.process.pid)))
+        assert len(workers) == 2
+        for pid in (service.process.pid, *workers):
+            threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
+            assert (threads == 1) == (pid in workers)
+        with socket.create_connection(("127.0.0.1", second), timeout=PATIENCE) as client:
+            client.sendall(b"hello\n")
+            assert client.recv(100) == b"HELLO\n"
+            until = time.monotonic() + PATIENCE
+            # The first clients' processes may be about to end.
+            while len(idle := [pid for pid in workers if not children(pid)]) != 1:
+                assert time.monotonic() < until
+            (other,) = idle
+            os.kill(other, signal.SIGKILL)
+            assert ask(first) == b"HELLO\n"
+            client.sendall(b"again\n")
+            assert client.recv(100) == b"AGAIN\n"
+        assert re.search(rf"worker {other} ended untold, by SIGKILL", service.end())
+
+
+@needs_proc
+def test_a_listener_that_fails_ends_the_command() -> None:
+    """The others are drained, and the status says so."""
+    with serving(
+        "echo", "--concurrency", "fork", "--tcp", "127.0.0.1:0", "--tcp", "127.0.0.1:0"
+    ) as service:
+        first, second = service.port(), service.port()
+        assert [ask(first), ask(second)] == [b"HELLO\n", b"HELLO\n"]
+        os.kill(min(children(service.process.pid)), signal.SIGKILL)
+        _, errors = service.process.communicate(timeout=PATIENCE)
+        assert service.process.returncode == 1
+        assert "the process that forks its workers was killed" in errors
+
+
+def test_a_drain_of_forking_listeners_loses_nothing() -> None:
+    """Who has connected is answered, and who still waits in a backlog; the records tell of all."""
+    with serving(
+        "echo", "--concurrency", "fork", "--workers", "3", "--access-log",
+        "--tcp", "127.0.0.1:0", "--tcp", "127.0.0.1:0", env=STRICT,
+    ) as service, contextlib.ExitStack() as stack:  # fmt: skip
+        ports = service.port(), service.port()
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
+            for port in ports * 10
+        ]
+        for client in clients:
+            client.sendall(b"hello\n")
+        assert [client.recv(100) for client in clients[:6]] == [b"HELLO\n"] * 6
+        logged = service.end()
+        for client in clients[6:]:
+            assert client.recv(100) == b"HELLO\n"
+        assert {client.recv(100) for client in clients} == {b""}
+    assert re.findall(r"INFO netserve\.access: .* (\w+) in ", logged) == ["drained"] * 20
+    assert len(re.findall("3 requests are in progress, and the next ones wait", logged)) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_for_all_processes_of_forking_listeners_drains(number: signal.Signals) -> None:
+    """As from a terminal, or a service manager: what was sent before is answered."""
+    with serving(
+        "echo", "--concurrency", "fork", "--tcp", "127.0.0.1:0", "--tcp", "127.0.0.1:0",
+        env=STRICT, start_new_session=True,
+    ) as service, contextlib.ExitStack() as stack:  # fmt: skip
+        clients = [
+            stack.enter_context(
+                socket.create_connection(("127.0.0.1", service.port()), timeout=PATIENCE)
+            )
+            for _ in range(2)
+        ]
+        for client in clients:
+            client.sendall(b"hello\n")
+            assert client.recv(100) == b"HELLO\n"
+            client.sendall(b"last\n")
+        os.killpg(service.process.pid, number)
+        for client in clients:
+            with client.makefile("rb") as answers:
+                assert answers.read() == b"LAST\n"
+        output, errors = service.process.communicate(timeout=PATIENCE)
+        assert (output, errors, service.process.returncode) == ("", "", 0)
+
+
+def test_forking_listeners_take_a_new_certificate(
+    certificate: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    """At SIGHUP, which replaces their processes one after the other."""
+    trustme = pytest.importorskip("trustme", reason="needs trustme")
+    cert, key, ca = certificate
+
+    def names(port: int) -> str:
+        context = ssl.create_default_context(cafile=str(ca))
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+            with context.wrap_socket(client, server_hostname="127.0.0.1") as tls:
+                tls.sendall(b"hello\n")
+                assert tls.recv(100) == b"HELLO\n"
+                return str(tls.getpeercert())
+
+    with serving(
+        "echo", "--concurrency", "fork", "--tcp", "127.0.0.1:0", "--tcp", "127.0.0.1:0",
+        "--tls-cert", str(cert), "--tls-key", str(key), env=STRICT,
+    ) as service:  # fmt: skip
+        ports = service.port(), service.port()
+        assert all("localhost" in names(port) for port in ports)
+        authority = trustme.CA()
+        issued = authority.issue_cert("renewed.example", "127.0.0.1")
+        issued.private_key_pem.write_to_path(key)
+        issued.cert_chain_pems[0].write_to_path(cert)
+        with ca.open("ab") as file:
+            file.write(authority.cert_pem.bytes())
+        service.process.send_signal(signal.SIGHUP)
+        until = time.monotonic() + PATIENCE
+        while not all("renewed.example" in names(port) for port in ports):
+            assert time.monotonic() < until
+        # The command, and its two new processes that serve.
+        assert service.end().count("new connections get the certificates") == 4

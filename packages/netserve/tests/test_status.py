@@ -2,11 +2,14 @@
 
 import io
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -15,6 +18,7 @@ from netserve.cli._status import StatusLine, status_text
 from netserve.core import State, Stats
 
 COMMAND = shutil.which("netserve", path=sysconfig.get_path("scripts"))
+PATIENCE = 30  # seconds
 
 
 def stats(accepted: int, active: int = 0, failed: int = 0) -> Stats:
@@ -58,12 +62,13 @@ def test_the_line_stands_below_what_is_logged(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs terminals")
-def test_a_terminal_gets_the_line_and_a_file_does_not() -> None:
+@pytest.mark.parametrize("concurrency", ["multiplex", "fork"])
+def test_a_terminal_gets_the_line_and_a_file_does_not(concurrency: str) -> None:
     """It is seen that standard error is one."""
     assert COMMAND is not None
     ours, theirs = os.openpty()
     with subprocess.Popen(
-        [COMMAND, "echo"],
+        [COMMAND, "echo", "--concurrency", concurrency],
         stdout=subprocess.PIPE,
         stderr=theirs,
         env={**os.environ, "TERM": "xterm"},
@@ -74,7 +79,43 @@ def test_a_terminal_gets_the_line_and_a_file_does_not() -> None:
             while b"0 in progress" not in shown:
                 shown += os.read(ours, 1000)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+            os.close(ours)
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs terminals")
+@pytest.mark.parametrize("concurrency", ["threads", "fork"])
+def test_a_record_of_another_process_stands_above_the_line_too(
+    tmp_path: Path, concurrency: str
+) -> None:
+    """It takes the line's place, which then stands below it."""
+    assert COMMAND is not None
+    (tmp_path / "service.py").write_text("def handler(request, address, server): raise OSError(99)")
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [COMMAND, "run", "service:handler", "--unix", "socket", "--concurrency", concurrency],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm"},
+    ) as process:
+        os.close(theirs)
+        try:
+            shown = b""
+            while b"0 in progress" not in shown:
+                shown += os.read(ours, 1000)
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(PATIENCE)
+                while client.connect_ex(os.path.relpath(tmp_path / "socket")):
+                    pass
+                assert client.recv(1) == b""
+            while not re.search(rb"OSError: 99\r\n(\r\x1b\[2K)?\d in progress", shown):
+                shown += os.read(ours, 1000)
+            assert re.search(rb"so far\r\x1b\[2K[-\d]+ [:,\d]+ ERROR", shown)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
         finally:
             process.kill()
             os.close(ours)

@@ -86,28 +86,38 @@ def check_transport(handler: AnyHandler, settings: Settings, transport: Transpor
 
 
 def server_class(
-    handler: AnyHandler, settings: Settings, transport: Transport, extra: dict[str, Any]
+    handler: AnyHandler,
+    settings: Settings,
+    transport: Transport,
+    extra: dict[str, Any],
+    *,
+    beside: bool,
 ) -> AnyServerClass:
-    """The class that serves *transport* as *settings* say, with the attributes *extra* besides."""
+    """The class that serves *transport* as *settings* say, with the attributes *extra* besides.
+
+    *beside* says whether it is to be served in a thread, beside others.
+    """
     # Not all of these exist everywhere.
     mixins: Any = importlib.import_module("netserve.concurrency")
     transports: Any = importlib.import_module("netserve.transports")
     chosen = concurrency_for(handler, settings)
+    attributes = {**_attributes(chosen, settings), **extra}
     bases: list[Any] = []
+    inner = chosen
     if chosen is Concurrency.PREFORK:
         bases.append(mixins.PreforkMixIn)
         inner = usual_concurrency(handler)
-    else:
-        inner = chosen
+    elif chosen is Concurrency.FORK and beside:
+        # Nothing may fork beside threads: what does so gets a process that has none.
+        bases.append(mixins.PreforkMixIn)
+        attributes["processes"] = 1
     bases.append(getattr(mixins, _MIXINS[inner]))
     if settings.proxy_protocol:
         bases.append(transports.ProxyProtocolMixIn)
     if settings.tls_cert is not None:
         bases.append(transports.TLSMixIn)
     bases.append(getattr(transports, _SERVERS[transport]))
-    return type(
-        f"{chosen.name.title()}Server", tuple(bases), {**_attributes(chosen, settings), **extra}
-    )
+    return type(f"{chosen.name.title()}Server", tuple(bases), attributes)
 
 
 _MIXINS: Final = {

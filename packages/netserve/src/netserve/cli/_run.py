@@ -14,13 +14,12 @@ from netserve.cli._compose import (
     AnyServerClass,
     check_settings,
     check_transport,
-    concurrency_for,
     server_class,
 )
 from netserve.cli._errors import Refusal
 from netserve.cli._listeners import Listener, internet_address, listeners
 from netserve.cli._logging import set_up_logging
-from netserve.cli._plan import Concurrency, Transport
+from netserve.cli._plan import Transport
 from netserve.cli._settings import Settings
 from netserve.cli._status import INTERVAL, StatusLine
 from netserve.cli._together import AnyServer, serve_together
@@ -44,43 +43,36 @@ def run_service(handler: AnyHandler, settings: Settings) -> None:
     if not wanted:
         msg = "there is nothing to listen on: give --tcp HOST:PORT, for instance"
         raise Refusal(msg)
-    concurrency = concurrency_for(handler, settings)
-    if concurrency is Concurrency.FORK and (len(wanted) > 1 or settings.metrics is not None):
-        msg = (
-            "--concurrency fork serves one listener, and no --metrics beside it, because it"
-            " can't fork beside other threads; use --concurrency prefork"
-        )
-        raise Refusal(msg)
     for listener in wanted:
         check_transport(handler, settings, listener.transport)
     extra = _tls_attributes(settings)
     metrics = None if settings.metrics is None else internet_address("--metrics", settings.metrics)
     if metrics is not None:
         _import_metrics()
+    # A single server with nothing to be done beside it has the main thread to itself.
+    beside = len(wanted) > 1 or metrics is not None or sys.stderr.isatty()
     set_up_logging(settings.log_level, settings.log_format, access=settings.access_log)
     with ExitStack() as stack:
         servers: dict[str, AnyServer] = {}
         for listener in wanted:
-            made = server_class(handler, settings, listener.transport, extra)
+            made = server_class(handler, settings, listener.transport, extra, beside=beside)
             server = stack.enter_context(_bind(listener, made, handler))
             name = _SHOWN[listener.transport].format(_written(server.server_address))
             servers[name] = server
             click.echo(f"serving {name} until Ctrl-C")
-        beside: list[AnyServer] = []
+        every = list(servers.values())
         if metrics is not None:
             endpoint = stack.enter_context(_bind_metrics(metrics, servers))
             click.echo(f"serving metrics on http://{_written(endpoint.server_address)}/metrics")
-            beside.append(endpoint)
-        _serve([*servers.values(), *beside], len(servers), settings, concurrency)
+            every.append(endpoint)
+        if beside:
+            _serve_together(every, len(servers), settings)
+        else:
+            every[0].run(settings.grace)
 
 
-def _serve(
-    servers: Sequence[AnyServer], counted: int, settings: Settings, concurrency: Concurrency
-) -> None:
+def _serve_together(servers: Sequence[AnyServer], counted: int, settings: Settings) -> None:
     """Serve until told to stop; the first *counted* servers are those that the status tells of."""
-    if concurrency is Concurrency.FORK or (len(servers) == 1 and not sys.stderr.isatty()):
-        servers[0].run(settings.grace)
-        return
     if not sys.stderr.isatty():
         serve_together(servers, settings.grace)
         return

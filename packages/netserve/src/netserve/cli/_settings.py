@@ -140,7 +140,8 @@ _CONCURRENCY: Final = (
     ),
     click.option(
         "--workers", type=_COUNT, metavar="N",
-        help="How many threads (pool, multiplex) or processes (fork, prefork) there may be.",
+        help="How many threads (pool, multiplex) or processes (fork, prefork) each listener may"
+        " have.",
     ),
 )  # fmt: skip
 

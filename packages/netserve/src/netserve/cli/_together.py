@@ -5,7 +5,11 @@ Several, or one with something to be done beside it, run in the background, each
 thread; the main thread waits for signals. It hears them through a
 :class:`~netserve.core.Waker`, because a handler of signals may interrupt whatever
 holds a lock. The first SIGTERM or SIGINT drains all servers at the same time, the
-second ends the grace, and SIGHUP has each one reload.
+second ends the grace, and SIGHUP has each one reload. A server that ends by itself, because
+it fails or a handler stops it, ends the others as the first signal would.
+
+What forks does so before there are threads: a server of several processes has what forks
+them forked here first. One that forks for each request is such a server too, of one process.
 """
 
 import contextlib
@@ -29,20 +33,28 @@ def serve_together(
 ) -> None:
     """Serve until SIGTERM or SIGINT, drain with *grace*, and close; in the main thread.
 
-    *grace* is in seconds, None for each server's own. *tick* is called every
-    *interval* seconds, in the main thread.
+    *grace* is in seconds, None for each server's own. *tick* is called at once and every
+    *interval* seconds, in the main thread, the first time before anything is forked.
+    Raises what has ended a server's loop.
     """
     reloads = [server for server in servers if type(server).reload is not BaseServer.reload]
     heard_names = ("SIGTERM", "SIGINT", *(("SIGHUP",) if reloads else ()))
     with _heard_signals(heard_names) as (waker, heard), ExitStack() as stack:
+        if tick is not None:
+            # A process that is forked knows by this that there is a line to write above.
+            tick()
         for server in servers:
-            # What forks has to do it before there are threads; not every system has it.
+            # Not every system has it.
             prefork: Callable[[], None] | None = getattr(server, "prefork", None)
             if prefork is not None:
                 prefork()
         running = [stack.enter_context(server.background(grace)) for server in servers]
+        for each in running:
+            threading.Thread(
+                target=_wake_at_its_end, args=(each.thread, waker), daemon=True
+            ).start()
         sd_notify("READY=1")
-        while not _stops(heard):
+        while not _stops(heard) and all(each.thread.is_alive() for each in running):
             _wait(waker, None if tick is None else interval)
             while "SIGHUP" in heard:
                 heard.remove("SIGHUP")
@@ -80,6 +92,11 @@ def _drain(
         threads += stop_all(0)
     for thread in threads:
         thread.join()
+
+
+def _wake_at_its_end(thread: threading.Thread, waker: Waker) -> None:
+    thread.join()
+    waker.wake()
 
 
 def _stops(heard: Sequence[str]) -> int:
