@@ -29,6 +29,8 @@ pytestmark = [
     pytest.mark.timeout(120),
 ]
 
+# To fork beside threads is a warning from 3.12 on, which Python drops where it is an error.
+STRICT = ("-W", "error", "-W", "always:This process")
 PATIENCE = 60
 
 PREFORK = "netserve.concurrency:PreforkMixIn"
@@ -62,7 +64,7 @@ class Server:
         with self._errors.open("wb") as errors:
             program = Path(__file__).with_name("_preforking.py")
             self.process = subprocess.Popen(
-                [sys.executable, "-W", "error", str(program), json.dumps(order)],
+                [sys.executable, *STRICT, str(program), json.dumps(order)],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,

@@ -23,8 +23,8 @@ import pytest
 COMMAND = shutil.which("netserve", path=sysconfig.get_path("scripts"))
 PATIENCE = 30  # seconds
 
-# The processes that it forks inherit it: to fork beside threads is a warning from 3.12 on.
-STRICT = {**os.environ, "PYTHONWARNINGS": "error"}
+# To fork beside threads is a warning from 3.12 on, which Python drops where it is an error.
+STRICT = {**os.environ, "PYTHONWARNINGS": "error,always:This process"}
 
 CONCURRENCY = ["threads", "pool", "fork", "prefork", "multiplex", "asyncio"]
 
