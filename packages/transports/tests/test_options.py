@@ -39,9 +39,15 @@ def read(connection, level, name):
 def test_each_option_is_set_where_it_belongs():
     """On the listening socket, or on the accepted one; in the unit of the system."""
     accepted = []
-    with TCPServer(LOCAL, lambda *given: accepted.append(given[0].dup())) as plain:
+
+    def handler(request, *_):
+        accepted.append(request.dup())
+        # What is left unread would be waited for at the end.
+        request.recv(1)
+
+    with TCPServer(LOCAL, handler) as plain:
         usual = read(plain.socket, socket.SOL_SOCKET, "SO_RCVBUF")
-    with TCPServer(LOCAL, plain.RequestHandlerClass, socket_options=EVERY) as server:
+    with TCPServer(LOCAL, handler, socket_options=EVERY) as server:
         own = server.socket
         assert read(own, socket.IPPROTO_TCP, "TCP_DEFER_ACCEPT") == 1
         assert read(own, socket.IPPROTO_TCP, "TCP_FASTOPEN") == 16
@@ -66,7 +72,12 @@ def test_each_option_is_set_where_it_belongs():
 @linux
 def test_a_silent_connection_is_deferred():
     """The loop sees it when its data come."""
-    with TCPServer(LOCAL, print, socket_options=SocketOptions(defer_accept=30)) as server:
+
+    def handler(request, *_):
+        # What is left unread would be waited for at the end.
+        request.recv(1)
+
+    with TCPServer(LOCAL, handler, socket_options=SocketOptions(defer_accept=30)) as server:
         server.timeout = 0
         calls = []
         server.handle_timeout = lambda: calls.append("nobody")
