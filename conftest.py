@@ -25,9 +25,12 @@ with contextlib.suppress(ImportError):
 collect_ignore = ["tests/faults"]
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _collections_are_quick() -> None:
-    """Keep what was there before the first test out of the collections after each."""
+    """Keep what was there before a module's first test out of the collections after each.
+
+    Nothing that it could have left behind is among that: each test before was asked.
+    """
     gc.collect()
     gc.freeze()
 

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from typing import Any, cast
 
 import click
-from rich.console import Console
 
 from netserve.cli._compose import (
     AnyHandler,
@@ -21,7 +20,6 @@ from netserve.cli._listeners import Listener, internet_address, listeners
 from netserve.cli._logging import set_up_logging
 from netserve.cli._plan import Transport
 from netserve.cli._settings import Settings
-from netserve.cli._status import INTERVAL, StatusLine
 from netserve.cli._together import AnyServer, serve_together
 
 _SHOWN = {
@@ -76,6 +74,11 @@ def _serve_together(servers: Sequence[AnyServer], counted: int, settings: Settin
     if not sys.stderr.isatty():
         serve_together(servers, settings.grace)
         return
+    # Where there is no terminal, the command starts faster without these.
+    from rich.console import Console
+
+    from netserve.cli._status import INTERVAL, StatusLine
+
     with StatusLine(Console(stderr=True)) as status:
         # Logs go to the terminal above the line from now on.
         set_up_logging(settings.log_level, settings.log_format, access=settings.access_log)
