@@ -15,9 +15,13 @@ from typing import Any
 import pytest
 
 from netserve import socketserver
-from netserve.concurrency import ThreadingMixIn
+from netserve.concurrency import AsyncioMixIn, MultiplexingMixIn, ThreadingMixIn
 from netserve.core import Running, State, StopResult
-from netserve.handlers import DatagramRequestHandler, StreamRequestHandler
+from netserve.handlers import (
+    DatagramRequestHandler,
+    MessageRequestHandler,
+    StreamRequestHandler,
+)
 from netserve.transports import TCPServer, UDPServer
 
 HOME = ("127.0.0.1", 0)
@@ -538,3 +542,19 @@ def test_a_client_that_resets_is_no_failure(connect: Connect) -> None:
     stats = running.server.stats()
     assert stats.failed == 0
     assert stats.disconnected + stats.drained == 1
+
+
+@pytest.mark.parametrize("mixin", [ThreadingMixIn, MultiplexingMixIn, AsyncioMixIn])
+def test_closing_while_the_loop_looks_at_the_descriptor(mixin: type[Any]) -> None:
+    """As a signal's handler may: the loop ends, also where the number is nobody's by then."""
+
+    class Closing(mixin, TCPServer):  # type: ignore[misc]
+        def fileno(self) -> int:
+            number = super().fileno()
+            if self.state is State.SERVING:
+                self.server_close()
+            return int(number)
+
+    server = Closing(HOME, MessageRequestHandler)
+    server.serve_forever()
+    assert server.state is State.CLOSED

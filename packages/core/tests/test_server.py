@@ -1,7 +1,9 @@
 """Tests of netserve.core._server, on a server that needs no network."""
 
 import contextlib
+import errno
 import logging
+import os
 import queue
 import selectors
 import signal
@@ -692,6 +694,19 @@ def test_closing_while_the_loop_begins_to_wait(inbox, selector):
         return fileno()
 
     inbox.fileno = fileno_late
+    inbox.serve_forever()
+    assert inbox.state is State.CLOSED
+    assert selector.waits == []
+
+
+def test_closing_while_the_loop_looks_at_the_descriptor(inbox, selector, monkeypatch):
+    """As above, when the selector gets a number that is nobody's any more."""
+
+    def listen(loop, listener):
+        inbox.server_close()
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(_loop.Loop, "listen", listen)
     inbox.serve_forever()
     assert inbox.state is State.CLOSED
     assert selector.waits == []

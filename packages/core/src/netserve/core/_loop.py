@@ -101,7 +101,8 @@ class Loop:
     def listen(self, listener: Listener | None) -> None:
         """Wait for *listener* from now on; with None, for no server.
 
-        Raises :class:`ValueError` when its descriptor is closed.
+        Raises :class:`ValueError` when its descriptor is closed, and perhaps
+        :class:`OSError` when it is closed meanwhile.
         """
         if listener is self.listener:
             return

@@ -341,13 +341,18 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
         has_room = not self._ns_paused and self.may_accept()
         if has_room and loop.listener is self:
             return True
+        self._ns_watch(loop, has_room or self._ns_has_room(loop))
+        return not self._ns_stop_requested
+
+    def _ns_watch(self, loop: Loop, wanted: bool) -> None:
+        """Have *loop* wait for requests if they are *wanted*, unless the server is closed."""
         try:
-            loop.listen(self if has_room or self._ns_has_room(loop) else None)
-        except ValueError:
-            # The descriptor is gone, which is as it should be after server_close.
+            loop.listen(self if wanted else None)
+        except (ValueError, OSError):
+            # The descriptor is gone, also between two looks at it, which is as it should
+            # be after server_close.
             if not self._ns_stop_requested:
                 raise
-        return not self._ns_stop_requested
 
     def _ns_has_room(self, loop: Loop) -> bool:
         """Whether there is room after all; if not, whatever changes that wakes the loop."""
@@ -558,8 +563,7 @@ class BaseServer(Lifecycle[RequestT, AddressT]):
             drain.full = False
             if drain.remaining() <= 0 or self._ns_state is State.CLOSED:
                 return
-            with suppress(ValueError):
-                loop.listen(self)
+            self._ns_watch(loop, wanted=True)
             yield 0
             if not loop.ready:
                 return
