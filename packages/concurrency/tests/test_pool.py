@@ -242,3 +242,30 @@ def test_no_thread_can_be_started(pool, work, monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", start)
     work.gate.set()
     assert work.wait() is first
+
+
+@pytest.mark.parametrize("how", ["close", "close and wait", "forget"])
+def test_a_signal_closes_the_pool_in_a_submit(work, monkeypatch, how):
+    """What is submitted is done, and the threads end; nobody waits for whoever holds the lock."""
+    pool = WorkerPool(2, "pool")
+    pool.submit(work)
+    first = work.wait()
+    start = pool._start
+
+    def start_interrupted():
+        """Start, then let the first thread want the lock, then run a signal's handler."""
+        start()
+        work.gate.set()
+        if how == "forget":
+            pool.forget()
+        else:
+            pool.close(wait=how != "close")
+
+    monkeypatch.setattr(pool, "_start", start_interrupted)
+    done = threading.Event()
+    pool.submit(done.set)
+    first.join(PATIENCE)
+    assert not first.is_alive()
+    assert done.wait(PATIENCE)
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.submit(work)

@@ -4,6 +4,11 @@ A thread is started when work comes and none is free, up to the bound, and stays
 until the pool is closed. Fewer runnable threads are faster in Python, so none is
 started while one is free: that is counted exactly, as the difference of free
 threads and waiting work, which is negative when work waits.
+
+A signal's handler may close the pool between two steps of a ``submit``, whose thread
+holds the lock: the threads would wait for that, and the handler for the threads; and
+the work would come behind the last word to them. So the ``submit`` closes it then, when
+it is through.
 """
 
 import threading
@@ -32,6 +37,8 @@ class WorkerPool:
         self._work: SimpleQueue[Work | None] = SimpleQueue()
         self._threads: set[threading.Thread] = set()
         self._spare = 0
+        self._submitting: set[int] = set()
+        self._closes_later: bool | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -54,21 +61,32 @@ class WorkerPool:
         the system can't start one, and :class:`RuntimeError` once the pool is
         closed.
         """
-        with self._lock:
-            if self._closed:
-                msg = "the pool is closed and takes no more work"
-                raise RuntimeError(msg)
-            if self._spare <= 0 and len(self._threads) < self.max_workers:
-                self._start()
-            self._spare -= 1
-            self._work.put(work)
+        here = threading.get_ident()
+        self._submitting.add(here)
+        try:
+            with self._lock:
+                if self._closed:
+                    msg = "the pool is closed and takes no more work"
+                    raise RuntimeError(msg)
+                if self._spare <= 0 and len(self._threads) < self.max_workers:
+                    self._start()
+                self._spare -= 1
+                self._work.put(work)
+        finally:
+            self._submitting.discard(here)
+            if self._closes_later is not None:
+                self.close(wait=self._closes_later)
 
     def close(self, *, wait: bool = True) -> None:
         """Take no more work, finish what waits, and end the threads; may be called twice.
 
         With *wait* (the default) it returns when they have ended, except the
-        calling one.
+        calling one. In a signal's handler that has interrupted a :meth:`submit`, it
+        returns at once, and that does all this.
         """
+        if threading.get_ident() in self._submitting:
+            self._closes_later = wait
+            return
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -83,7 +101,8 @@ class WorkerPool:
         """Wait for none of the threads any more; they end when their work has."""
         self.close(wait=False)
         with self._lock:
-            self._threads.clear()
+            if self._closed:
+                self._threads.clear()
 
     def _start(self) -> None:
         thread = threading.Thread(
