@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from netserve.concurrency import _multiplexer
+from netserve.core import State
 from tests._multiplexing import (
     HOME,
     PATIENCE,
@@ -225,6 +226,28 @@ def test_a_stop_while_the_loop_is_stuck(handler: type[Words]) -> None:
         assert result.elapsed < PATIENCE / 2
         assert stuck.rest() == b"THROUGH \n"
         assert other.rest() == b""
+
+
+def test_a_drain_finds_who_waits_behind_a_handler_that_blocks(handler: type[Words]) -> None:
+    """It is served, although the loop is stood in for in the very wait that is to find it."""
+    late: list[Client] = []
+
+    def may_accept(server: Any) -> bool:
+        if server.state is State.DRAINING and not late:
+            for words in (b"gate a\n", b"hello\n"):
+                late.append(ends.enter_context(Client(server.server_address)))
+                late[-1].send(words)
+        return Server.may_accept(server)
+
+    with served(handler, may_accept=may_accept) as server, contextlib.ExitStack() as ends:
+        loop = server.current_loop
+        stopping = threading.Thread(target=server.stop, args=(PATIENCE,))
+        stopping.start()
+        enter(handler)
+        until(lambda: loop.runs_in(loop._leader))
+        handler.gate.set()
+        stopping.join()
+        assert [client.rest() for client in late] == [b"THROUGH a\n", b"HELLO\n"]
 
 
 @pytest.mark.parametrize("stuck", [1, 2])

@@ -307,6 +307,7 @@ class Multiplexer(Loop):
         As for :meth:`netserve.core.Loop.wait`, *timeout* is in seconds.
         """
         until = None if timeout is None else time.monotonic() + timeout
+        listener = self._listener
         while True:
             left = None if until is None else max(until - time.monotonic(), 0)
             self._idle = True
@@ -319,16 +320,24 @@ class Multiplexer(Loop):
             if self._opened:
                 self._begin_opened()
             due = self._run_timers()
-            if others is not None:
+            if others is None:
+                if due or (until is not None and time.monotonic() >= until):
+                    return False
+            elif others or timeout != 0:
                 return self._attend_others(others)
-            if due or (until is not None and time.monotonic() >= until):
-                return False
+            else:
+                # A drain asks who is there, and whoever stood in has listened to nobody.
+                with contextlib.suppress(ValueError, OSError):
+                    self.listen(listener)
 
     def _open_selector(self) -> selectors.BaseSelector:
         return selectors.DefaultSelector()
 
     def _serve(self, events: list[tuple[int, int]]) -> list[int] | None:
-        """Serve the connections that are ready; returns the other descriptors, None for none."""
+        """Serve the connections that are ready; returns the other descriptors, None for none.
+
+        Returns an empty list when the leader was stood in for, and may have missed some.
+        """
         now = time.monotonic() if self._timing else None
         if self._pooled_until:
             if self.pooled:
