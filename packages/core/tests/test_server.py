@@ -712,6 +712,52 @@ def test_closing_while_the_loop_looks_at_the_descriptor(inbox, selector, monkeyp
     assert selector.waits == []
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_closing_while_serve_forever_begins(inbox, monkeypatch, before):
+    """As a signal's handler may, when it was seen that the server may be served, or just after."""
+    move = inbox._ns_move_from
+
+    def interrupted(current, following):
+        if before and following is State.SERVING:
+            inbox.server_close()
+        moved = move(current, following)
+        if not before and following is State.SERVING:
+            inbox.server_close()
+        return moved
+
+    monkeypatch.setattr(inbox, "_ns_move_from", interrupted)
+    with pytest.raises(StateError, match="closed") if before else contextlib.nullcontext():
+        inbox.serve_forever()
+    assert inbox.state is State.CLOSED
+
+
+@pytest.mark.parametrize("how", ["stop", "server_close"])
+def test_a_stop_that_is_interrupted_undoes_nothing(inbox, serve, selector, monkeypatch, how):
+    """What a signal's handler does in it, another stop or the closing of the server, stays."""
+    move = inbox._ns_move_from
+    states = []
+
+    def interrupted(current, following):
+        if following is State.DRAINING and not states:
+            states.append(inbox.state)
+            getattr(inbox, how)()
+            states.append(inbox.state)
+            move(current, following)
+            states.append(inbox.state)
+            return False
+        return move(current, following)
+
+    monkeypatch.setattr(inbox, "_ns_move_from", interrupted)
+    monkeypatch.setattr(inbox, "_ns_see_through", lambda *_: None)
+    thread = serve(inbox)
+    assert selector.waiting.wait(PATIENCE)
+    inbox.stop()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    expected = State.DRAINING if how == "stop" else State.CLOSED
+    assert states == [State.SERVING, expected, expected]
+
+
 def test_a_server_without_a_descriptor_cannot_serve(inbox):
     """A descriptor that is gone without server_close is an error, not silence."""
     inbox.reader.close()

@@ -373,15 +373,29 @@ class Lifecycle(Supervision[RequestT, AddressT]):
     def _ns_move(self, following: State, operation: str) -> None:
         """Go to state *following*, or say why *operation* can't be done."""
         with self._ns_lock:
-            if not may_follow(self._ns_state, following):
-                msg = (
-                    f"{self!r} doesn't allow {operation}() while it is {self._ns_state}:"
-                    f" {_REMEDIES[self._ns_state]}"
-                )
-                raise StateError(msg, self._ns_state, operation)
-            if following is not self._ns_state:
-                self._ns_since = time.time()
+            while True:
+                current = self._ns_state
+                if not may_follow(current, following):
+                    msg = (
+                        f"{self!r} doesn't allow {operation}() while it is {current}:"
+                        f" {_REMEDIES[current]}"
+                    )
+                    raise StateError(msg, current, operation)
+                if self._ns_move_from(current, following):
+                    return
+
+    def _ns_move_from(self, current: State, following: State) -> bool:
+        """Go from *current* to *following*, which may follow; false when it isn't there any more.
+
+        A signal's handler may have moved it meanwhile, in the thread that holds the lock.
+        It runs only where something is called, and so not between the look and the step.
+        """
+        if self._ns_state is current:
             self._ns_state = following
+            if following is not current:
+                self._ns_since = time.time()
+            return True
+        return False
 
     @contextmanager
     def _ns_serving(self) -> Generator[Loop]:
@@ -393,13 +407,16 @@ class Lifecycle(Supervision[RequestT, AddressT]):
                 self._ns_loop_thread = threading.get_ident()
                 self._ns_loop_ended.clear()
                 self._ns_loop = loop
+                if self._ns_state is State.CLOSED:
+                    # Whoever has closed it since knew of no loop that was to be told.
+                    self._ns_stop_requested = True
             self._ns_ledger.notify()
             try:
                 yield loop
             finally:
                 with self._ns_lock:
-                    if self._ns_state in {State.SERVING, State.DRAINING}:
-                        self._ns_move(State.STOPPED, "serve_forever")
+                    for current in (State.SERVING, State.DRAINING):
+                        self._ns_move_from(current, State.STOPPED)
                     self._ns_stop_requested = False
                     self._ns_loop_ended.set()
                     self._ns_loop = None
@@ -424,8 +441,7 @@ class Lifecycle(Supervision[RequestT, AddressT]):
                 self._ns_ledger.draining = True
             else:
                 drain.shorten(grace)
-            if self._ns_state is State.SERVING:
-                self._ns_move(State.DRAINING, "stop")
+            self._ns_move_from(State.SERVING, State.DRAINING)
             self._ns_request_stop()
         for entry in self._ns_ledger.entries():
             self._ns_end_input(entry)
