@@ -114,17 +114,20 @@ class Traced:
     timeout = 0.01  # of handle_request
 
     def __init__(self, *arguments: Any) -> None:
-        self.trace = [(core.State.CREATED, core.State.CREATED)]
+        self.trace: list[Any] = [(None, core.State.CREATED)]
         self.changed = threading.Condition()
         super().__init__(*arguments)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name != "_ns_state":
-            super().__setattr__(name, value)
-            return
+    @property
+    def _ns_since(self) -> float:
+        """When it came to its state, which is told after that; nothing is called in between."""
+        return self.since
+
+    @_ns_since.setter
+    def _ns_since(self, value: float) -> None:
         with self.changed:
-            self.trace.append((self._ns_state, value))
-            super().__setattr__(name, value)
+            self.since = value
+            self.trace.append((self.trace[-1][1], self._ns_state))
             self.told = None
             self.changed.notify_all()
 
@@ -145,7 +148,8 @@ class Traced:
         return [
             f"{before} to {after}"
             for before, after in self.trace[1:]
-            if not core.may_follow(before, after)
+            # The constructor tells of the first; a signal's handler tells of its own first.
+            if not (before is after or core.may_follow(before, after))
         ]
 
 
@@ -304,6 +308,7 @@ class Local:
         self.server = make(bases, folder, options)
         self.address = self.server.server_address
         self._samples: list[str] = []
+        self._threads: list[threading.Thread] = []
         self._sampled = threading.Event()
         self._sampler = Call("sampling", self._sample)
 
@@ -313,11 +318,15 @@ class Local:
 
     def call(self, name: str, *arguments: Any) -> Call:
         """Call the server's method *name* in a thread."""
-        return Call(name, getattr(self.server, name), *arguments)
+        call = Call(name, getattr(self.server, name), *arguments)
+        self._threads.append(call.thread)
+        return call
 
     def enter_background(self) -> "Background":
         """Serve in the background, from now on."""
-        return Background(self.server)
+        background = Background(self.server)
+        self._threads.append(background.thread)
+        return background
 
     def stats(self) -> dict[str, Any]:
         """The statistics."""
@@ -342,17 +351,19 @@ class Local:
     def kill(self) -> None:
         """End it after a failure, as far as possible."""
         self._sampled.set()
-        self._ends.close()
 
         def end() -> None:
             self.server.shutdown()
             self.server.server_close()
 
-        call = Call("the end", end)
+        self._threads.append(Call("the end", end).thread)
         self.server.socket.close()
-        # A life that is only given up ends well; one that has failed may never.
-        if call.done.wait(2):
-            call.thread.join()
+        # A life that is only given up ends well, and what it tells of that isn't for the
+        # next one to find; one that has failed may never end.
+        until = time.monotonic() + 2
+        for thread in self._threads:
+            thread.join(max(until - time.monotonic(), 0))
+        self._ends.close()
 
 
 class Background:
@@ -361,14 +372,15 @@ class Background:
     def __init__(self, server: Any) -> None:
         self._span = server.background(GRACE)
         self._running = Call("background", self._span.__enter__).finish()
+        self.thread = self._running.thread
 
     def is_done(self) -> bool:
         """Whether the loop has ended."""
-        return not self._running.thread.is_alive()
+        return not self.thread.is_alive()
 
     def finish(self, bound: float = BOUND) -> None:
         """Return when the loop has ended."""
-        self._running.thread.join(bound)
+        self.thread.join(bound)
         assert self.is_done(), f"the loop in the background doesn't end\n{stacks()}"
 
     def leave(self) -> Any:
@@ -537,12 +549,13 @@ class Program:
         self._orders = orders
         self._server: Any = None
         self._ends = contextlib.ExitStack()
+        self._whole = contextlib.ExitStack()
 
     def run(self) -> None:
         """Do the jobs, one after the other."""
         signal.signal(signal.SIGUSR1, self._obey)
         self._orders.sendall(b'[0, "ready", null]')
-        with self._jobs, self._orders:
+        with self._jobs, self._orders, self._whole:
             while job := self._jobs.recv(65536):
                 self._do(*json.loads(job))
 
@@ -569,6 +582,8 @@ class Program:
         self._orders.sendall(b"[null, true, null]")
 
     def _make(self, bases: list[str], folder: str, options: dict[str, Any]) -> Any:
+        if any("Processes" in name for name in bases):
+            self._start_processes()
         self._before = held()
         self._errors = self._ends.enter_context(Errors())
         self._server = make(bases, folder, options)
@@ -577,6 +592,12 @@ class Program:
             # Threads may come before the first loop: those of handle_request.
             self._server.prefork()
         return self._server.server_address
+
+    def _start_processes(self) -> None:
+        from tests import _executed
+
+        if _executed.ProcessesMixIn.executor is None:
+            self._whole.enter_context(_executed.two_processes())
 
     def _stats(self) -> dict[str, Any]:
         return counts(self._server)

@@ -18,6 +18,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 import time
 import zlib
 from collections import Counter
@@ -38,14 +39,8 @@ from hypothesis.stateful import (
 )
 
 from netserve import core
-
-_spec = importlib.util.spec_from_file_location(
-    "_lifecycle", Path(__file__).with_name("_lifecycle.py")
-)
-assert _spec is not None
-assert _spec.loader is not None
-lifecycle = sys.modules["_lifecycle"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(lifecycle)
+from tests import _executed
+from tests import _lifecycle as lifecycle
 
 BOUND, GRACE = lifecycle.BOUND, lifecycle.GRACE
 
@@ -67,7 +62,8 @@ class Mixin(NamedTuple):
     runs_in: str
     """What runs a handler: the "loop", a "thread", a "child", or a "task" of the loop.
 
-    As good as a task is what the loop has an executor do for a connection.
+    As good as a task is what the loop does itself, or has an executor do, for a connection
+    that it reads.
     """
 
     by_signals: bool = False
@@ -90,6 +86,8 @@ MIXINS = [
     Mixin("", "loop", by_signals=True),
     Mixin("netserve.concurrency:ThreadingMixIn", "thread"),
     Mixin("netserve.concurrency:ThreadingMixIn", "thread", by_signals=True),
+    Mixin("netserve.concurrency:ThreadPoolMixIn", "thread"),
+    Mixin("netserve.concurrency:ThreadPoolMixIn", "thread", by_signals=True),
     Mixin("netserve.concurrency:ForkingMixIn", "child", by_signals=True),
     # Two processes, whose threads are to a client what the children above are.
     Mixin(
@@ -97,11 +95,15 @@ MIXINS = [
         "child",
         by_signals=True,
     ),
+    Mixin("netserve.concurrency:MultiplexingMixIn", "task"),
+    Mixin("netserve.concurrency:MultiplexingMixIn", "task", by_signals=True),
     Mixin("netserve.concurrency:AsyncioMixIn", "task"),
     Mixin("netserve.concurrency:AsyncioMixIn", "task", by_signals=True),
     *UVLOOP,
     Mixin("tests._executed:ExecutingMixIn", "task"),
     Mixin("tests._executed:ExecutingMixIn", "task", by_signals=True),
+    Mixin("tests._executed:ProcessesMixIn", "task"),
+    Mixin("tests._executed:ProcessesMixIn", "task", by_signals=True),
 ]
 
 SERVERS = ["TCPServer", "UnixStreamServer", "UDPServer", "UnixDatagramServer"]
@@ -184,12 +186,15 @@ class Client:
         self.refusable = False
         """Whether a limit may have been reached."""
         self.answers: list[bytes] = []
+        """The replies that it has read, no more than it was told to."""
         self.faults = self.empty = 0
         self.is_open = True
         self.input_ended = False
         """Whether its handler comes to its end by itself."""
         self.half = b""
         self._buffer = b""
+        # What has come with a reply before it; how much is chance, and not for the model to know.
+        self._unread: list[bytes] = []
 
     @property
     def may_send(self) -> bool:
@@ -212,6 +217,12 @@ class Client:
     def waits(self) -> bool:
         """Whether a reply must come that it hasn't read."""
         return self.is_open and len(self.answers) < self.owed
+
+    @property
+    def known(self) -> tuple[object, ...]:
+        """What may decide whether a rule can be applied to it, and to what end."""
+        counts = (self.number, len(self.expected), len(self.answers), self.floor, self.faults)
+        return (*counts, self.half, self.is_open, self.input_ended, self.lost, self.refusable)
 
     def send(self, word: bytes) -> None:
         """Send a word, or the rest of one."""
@@ -250,9 +261,9 @@ class Client:
 
     def read(self) -> None:
         """Read one reply, which must come."""
-        count = len(self.answers)
-        while len(self.answers) == count:
-            assert self._receive(), f"{self.expected[count]!r} is lost"
+        while not self._unread:
+            assert self._receive(), f"{self.expected[len(self.answers)]!r} is lost"
+        self.answers.append(self._unread.pop(0))
         self.check()
 
     def _receive(self) -> bool:
@@ -261,18 +272,19 @@ class Client:
             data = self.socket.recv(4096)
         except TimeoutError:
             raise AssertionError(
-                f"nothing comes after {self.answers} of {self.expected}\n{lifecycle.stacks()}"
+                f"nothing comes after {self.answers + self._unread} of {self.expected}\n"
+                f"{lifecycle.stacks()}"
             ) from None
         except ConnectionError:
             data = b""
         if not self.is_stream:
             if data:
-                self.answers.append(data)
+                self._unread.append(data)
             else:
                 self.empty += 1
             return True
         *words, self._buffer = (self._buffer + data).split(b"\n")
-        self.answers += words
+        self._unread += words
         return bool(data)
 
     def read_to_end(self) -> bool:
@@ -281,8 +293,9 @@ class Client:
             while self._receive():
                 pass
         else:
-            while self.waits:
+            while len(self.answers) + len(self._unread) < self.owed:
                 self._receive()
+        self.answers += self._unread
         self.check()
         refused = self.refusable and self.owed > 0 and not self.answers
         if not refused:
@@ -316,8 +329,13 @@ class Client:
 class Life(RuleBasedStateMachine):
     """The life of one server."""
 
+    pause = 0.0
+    """How long to wait after each step, in seconds."""
+
     def __init__(self, row: Row, folder: Path, process: Callable[[], Any]) -> None:
         super().__init__()
+        self.course: list[object] = []
+        """What was known after each step."""
         self.row = row
         self.folder = folder
         self.process = process
@@ -337,6 +355,8 @@ class Life(RuleBasedStateMachine):
         self.limit: int | None = None
         self.refuses = False
         self.sent = self.faults = self.refused = 0
+        self.doubtful = 0
+        """Of so many of those sent it isn't known whether an ended loop has taken them."""
         self.steps = self.idle = self.closes = 0
         """Of the calls that leave little to do, only so many, or not so soon."""
         self.was_forced = self.may_fail = self.closed_early = False
@@ -533,6 +553,8 @@ class Life(RuleBasedStateMachine):
     @rule()
     def handle_request(self) -> None:
         """Handle one request, if there is one."""
+        if self.row.runs_in in {"loop", "task"} and self.is_stream:
+            self._take_the_doubtful()
         accepted = self.driver.stats()["accepted"]
         call = self.driver.call("handle_request")
         # They are taken in the order of their arrival.
@@ -543,12 +565,20 @@ class Life(RuleBasedStateMachine):
                 assert time.monotonic() < until, lifecycle.stacks()
                 # Signals that come too fast interrupt the handler of the one before, and so on.
                 time.sleep(0.001)
-            if not call.is_done():
-                self.loop, self.unsettled = call, True
-                # It takes a stop for the next loop, not for itself.
-                self.pending = None
-                return
+            assert not call.is_done()
+            self.loop, self.unsettled = call, True
+            # It takes a stop for the next loop, not for itself.
+            self.pending = None
+            return
         call.finish()
+
+    def _take_the_doubtful(self) -> None:
+        """Handle whom an ended loop may have left: whose turn is next is no matter of chance."""
+        for client in self.queue:
+            if client.number < self.doubtful and client.may_send:
+                client.end_input()
+        for _ in range(self.driver.stats()["accepted"], self.doubtful):
+            self.driver.call("handle_request").finish()
 
     @precondition(lambda self: self.loop is not None or self.idle < 2)
     @rule(grace=st.sampled_from([GRACE, GRACE, 0]), callers=st.sampled_from([1, 1, 2]))
@@ -583,7 +613,14 @@ class Life(RuleBasedStateMachine):
         for client in chosen:
             self.sent += not self.is_stream
             client.send(b"stop")
-        self._forget_loop(settled=True)
+        self._forget_loop(settled=False)
+        if len(chosen) > 1 and not self.is_stream:
+            # The second may have come too late for this loop, and would stop another.
+            self.loop = self.driver.call("serve_forever")
+            self.driver.await_serving(self.loop)
+            self.driver.call("stop", GRACE).finish()
+            self._await_loop()
+        self._see_off()
         self.pending = None if len(chosen) > 1 else False
 
     @precondition(lambda self: self.loop is not None or self.idle < 2)
@@ -604,8 +641,7 @@ class Life(RuleBasedStateMachine):
             return
         if self.row.runs_in == "task":
             self._note_stop(0)
-        self.loop.finish()
-        self.loop = None
+        self._await_loop()
         self.pending = False if surely else None
 
     @precondition(
@@ -618,8 +654,8 @@ class Life(RuleBasedStateMachine):
         client.send(b"shutdown")
         self.unsettled = True
         if self.row.runs_in != "loop":
-            self.loop.finish()
-            self.loop, self.unsettled, self.pending = None, False, False
+            self._await_loop()
+            self.pending = False
         while client.waits:
             client.read()
 
@@ -667,9 +703,7 @@ class Life(RuleBasedStateMachine):
 
     def _forget_loop(self, settled: bool) -> None:
         """See the loop end after a stop, and with it what waited for it."""
-        if self.loop is not None:
-            self.loop.finish()
-        self.loop, self.unsettled = None, False
+        self._await_loop()
         for call in self.in_flight:
             call.finish()
         self.in_flight.clear()
@@ -677,6 +711,13 @@ class Life(RuleBasedStateMachine):
             assert self.driver.stats()["forced"] == 0
         if settled:
             self._see_off()
+
+    def _await_loop(self) -> None:
+        """See the loop end."""
+        if self.loop is not None:
+            self.loop.finish()
+            self.doubtful = self.sent
+        self.loop, self.unsettled = None, False
 
     def _see_off(self) -> None:
         """Nobody is in the backlog or with a handler: each client has got all, and the end."""
@@ -690,9 +731,8 @@ class Life(RuleBasedStateMachine):
         if self.somebody_blocks:
             return
         if self.unsettled:
-            if self.loop is not None:
-                self.loop.finish()
-            self.loop, self.unsettled, self.pending = None, False, None
+            self._await_loop()
+            self.pending = None
         for call in self.in_flight:
             call.finish()
         self.in_flight.clear()
@@ -703,6 +743,15 @@ class Life(RuleBasedStateMachine):
         if self.driver is not None:
             self.steps += 1
             assert self.driver.stats()["timed_out"] == 0
+
+    @invariant()
+    def note(self) -> None:
+        """All that the rules and their conditions look at is known, whatever time it takes."""
+        time.sleep(self.pause)
+        known = (self.loop is None, self.background is None, self.unsettled, self.pending)
+        counts = (len(self.in_flight), self.sent, self.doubtful, self.idle, self.closes)
+        clients = [(*client.known, client in self.due) for client in self.queue]
+        self.course.append((known, self.closed, counts, clients))
 
     # The end.
 
@@ -804,9 +853,28 @@ def process(short_folder: Path) -> Iterator[Callable[[], Any]]:
             assert strange not in printed
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.fixture(scope="module")
+def two_processes() -> Iterator[None]:
+    """The processes that answer, if there are any; they have begun before the test has."""
+    with _executed.two_processes():
+        yield
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if "Processes" not in name])
 def test_life(name: str, process: Callable[[], Any], short_folder: Path) -> None:
     """No random life of this class deadlocks, loses an accepted request, or leaves a thing."""
+    lead_lives(name, process, short_folder)
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if "Processes" in name])
+@pytest.mark.usefixtures("two_processes")
+def test_life_with_processes(name: str, process: Callable[[], Any], short_folder: Path) -> None:
+    """As above, where other processes answer."""
+    lead_lives(name, process, short_folder)
+
+
+def lead_lives(name: str, process: Callable[[], Any], short_folder: Path) -> None:
+    """Try lives of the row called *name*, as many as the mode says."""
 
     def life() -> Life:
         return Life(ROWS[name], short_folder, process)
@@ -815,3 +883,76 @@ def test_life(name: str, process: Callable[[], Any], short_folder: Path) -> None
         # Otherwise all rows would have the same lives.
         seed(zlib.crc32(name.encode()))(life)
     run_state_machine_as_test(life, settings=_SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["TCPServer", "AsyncioMixInUnixStreamServer"])
+def test_a_life_takes_the_same_course_at_any_speed(
+    name: str,
+    process: Callable[[], Any],
+    short_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is done next never depends on chance, so that what fails can be done again."""
+    answer = lifecycle.answer
+
+    def follow(pause: float, delay: float) -> list[object]:
+        """The course of some lives with slow clients, or with slow handlers."""
+        course: list[object] = []
+
+        def life() -> Life:
+            made = Life(ROWS[name], short_folder, process)
+            made.course, made.pause = course, pause
+            return made
+
+        def answer_late(word: bytes, server: Any) -> Any:
+            time.sleep(delay)
+            return answer(word, server)
+
+        monkeypatch.setattr(lifecycle, "answer", answer_late)
+        seed(zlib.crc32(name.encode()))(life)
+        run_state_machine_as_test(life, settings=settings(_SETTINGS, max_examples=20))
+        return course
+
+    assert follow(pause=0.003, delay=0) == follow(pause=0, delay=0.01)
+
+
+def test_a_datagram_that_comes_too_late_stops_no_other_loop(
+    process: Callable[[], Any], short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the second of two handlers does isn't left to a loop that knows nothing of it."""
+    send = Client.send
+
+    def send_late(client: Client, word: bytes) -> None:
+        time.sleep(0.1)
+        send(client, word)
+
+    life = Life(ROWS["ThreadingMixInUDPServer"], short_folder, process)
+    life.make(limit=None, refuses=False, begin="start", words=[b"a", b"b"])
+    with monkeypatch.context() as slow:
+        slow.setattr(Client, "send", send_late)
+        life.stop_from_handler(number=0, askers=2)
+    life.start()
+    # Had one been left there, it would be taken by now.
+    time.sleep(0.1)
+    assert not life.loop.is_done()
+    life.connect()
+    life.stop_from_handler(number=0, askers=1)
+    life.teardown()
+
+
+def test_a_life_that_is_given_up_has_ended(
+    process: Callable[[], Any], short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the next one doesn't find its records among its own."""
+    leave = core.Loop.__exit__
+
+    def leave_late(loop: core.Loop, *arguments: Any) -> None:
+        time.sleep(0.1)
+        leave(loop, *arguments)
+
+    monkeypatch.setattr(core.Loop, "__exit__", leave_late)
+    life = Life(ROWS["MultiplexingMixInTCPServer"], short_folder, process)
+    life.make(limit=None, refuses=False, begin="start", words=[b"a"])
+    threads = threading.enumerate()
+    life._give_up()
+    assert [thread for thread in threads if thread.is_alive()] == [threading.current_thread()]
