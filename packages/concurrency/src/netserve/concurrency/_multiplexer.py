@@ -307,7 +307,7 @@ class Multiplexer(Loop):
         As for :meth:`netserve.core.Loop.wait`, *timeout* is in seconds.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        listener = self._listener
+        listener = self.listener
         while True:
             left = None if until is None else max(until - time.monotonic(), 0)
             self._idle = True
