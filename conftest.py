@@ -36,13 +36,16 @@ def _collections_are_quick() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _ctrl_c_is_heard() -> None:
+def _signals_are_heard() -> None:
     """Let SIGINT through, which a shell has ignored by what it runs in the background.
 
-    The processes that tests start would inherit that, and never end.
+    And SIGHUP, as nohup does. The processes that tests start would inherit that, and never
+    end, or reload.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

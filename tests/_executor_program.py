@@ -123,10 +123,11 @@ def executor(kind: str) -> Iterator[Executor | None]:
 
         # It tells of the worker that is killed.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        # Nothing leaves this machine, and there is no dashboard.
+        # Nothing leaves this machine, there is no dashboard, and no port is taken already.
         cluster = LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-        )
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        )  # fmt: skip
         with cluster, Client(cluster) as client:
             yield client.get_executor()
     else:
@@ -135,7 +136,10 @@ def executor(kind: str) -> Iterator[Executor | None]:
 
 def main(kind: str) -> None:
     """Serve until SIGTERM."""
-    logging.basicConfig(format="RECORD %(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("RECORD %(message)s"))
+    # What the engine has to say of a worker that was killed is no matter of these tests.
+    logging.getLogger("netserve").addHandler(handler)
     with executor(kind) as given, SERVERS[kind](HOME, Heavy) as server:
         server.executor = given
 

@@ -26,9 +26,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     try:
         yield program
         last = program.stop()
-        assert "failed=1" in last
+        # The tests may run in several processes, each with a server of its own.
+        assert f"failed={len(program.records())}" in last
         assert "active=0" in last
-        assert len(program.records()) == 1
     finally:
         program.end()
 
@@ -43,6 +43,7 @@ def test_workers_answer_in_order(served: Program) -> None:
 
 def test_a_worker_is_killed(served: Program) -> None:
     """Dask has another one do the work again, and the client sees the reply."""
+    records = served.records()
     with Client(served.address) as client, Client(served.address) as other:
         folder = served.folder / "killed"
         folder.mkdir()
@@ -54,7 +55,7 @@ def test_a_worker_is_killed(served: Program) -> None:
         assert other.ask(b"hello") == b"HELLO"
         (folder / "go").touch()
         assert [client.line(), client.line()] == [b"WENT", b"LAST"]
-    assert served.records() == []
+    assert served.records() == records
 
 
 def test_an_error_of_the_work(served: Program) -> None:
@@ -63,5 +64,6 @@ def test_an_error_of_the_work(served: Program) -> None:
         client.send(b"one\nfail\nthree\n")
         assert client.rest() == b"ONE\n"
     until(served.records)
+    assert len(served.records()) == 1
     assert "in process_message" in served.errors.read_text()
     assert "RuntimeError: of the work" in served.errors.read_text()
