@@ -79,3 +79,10 @@ def test_whoever_waits_hears_of_its_end(ledger):
     ledger.end_noted("next")
     waiter.join(PATIENCE)
     assert heard == [True]
+
+
+def test_the_next_one_has_a_number_of_its_own(ledger):
+    """Requests are numbered in the order in which they were taken."""
+    following = ledger.begin("next", "address")
+    found = ledger.find("request")
+    assert (found.number, following.number) == (1, 2)

@@ -185,10 +185,10 @@ class Ledger:
         counted now.
         """
         with self._lock:
+            # First, so that each has a number of its own.
+            self._enter_noted()
             entry = Entry(self._accepted + 1, request, address, count)
             entry.opening = opening
-            if self._noted is not None:
-                self._enter_noted()
             self._received += received
             self._accepted += count
             self._surplus += count - 1
