@@ -572,9 +572,8 @@ class Multiplexer(Loop):
         self._stale += connection.due < _NEVER
         # Closing would do it, unless a child of this process has a copy; and has
         # done it where the handler has closed the socket.
-        if connection.armed != UNREGISTERED:
-            with contextlib.suppress(OSError):
-                self._arm(connection, UNREGISTERED)
+        with contextlib.suppress(OSError):
+            self._arm(connection, UNREGISTERED)
         # They know each other, and would stay until the garbage is collected.
         connection.handler.transmit = _send_nothing
         try:

@@ -32,16 +32,17 @@ class Backoff:
 
     def __init__(self) -> None:
         self._next = _FIRST
-        self.failing = False
+
+    @property
+    def failing(self) -> bool:
         """Whether the last try failed."""
+        return self._next > _FIRST
 
     def failed(self) -> float:
         """Note a failure; returns how long to pause, in seconds."""
-        self.failing = True
         pause, self._next = self._next, min(self._next * 2, 2 * _LONGEST)
         return min(pause, _LONGEST)
 
     def succeeded(self) -> None:
         """Note a success: the next failure is the first of its row."""
         self._next = _FIRST
-        self.failing = False
