@@ -246,13 +246,10 @@ class DatagramServer(SocketServer[DatagramRequest, AddressT]):
 
     def _ns_take_single(self) -> None:
         """Take a datagram that is alone, as most are."""
-        try:
-            request, client_address = self._ns_receive()
-        except Exception as error:
-            self._ns_get_failed(error)
+        taken = self._ns_get(self._ns_receive)
+        if taken is None:
             return
-        if self._ns_in_trouble:
-            self._ns_get_succeeded()
+        request, client_address = taken
         if not self._ns_runs_singles:
             self._ns_run_batch([(request, client_address)], len(request[0]))
             return
