@@ -1,5 +1,6 @@
 """The line that tells on a terminal what the servers do."""
 
+import contextlib
 import io
 import os
 import re
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,28 +63,53 @@ def test_the_line_stands_below_what_is_logged(monkeypatch: pytest.MonkeyPatch) -
     assert first < record < second
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs terminals")
-@pytest.mark.parametrize("concurrency", ["multiplex", "fork"])
-def test_a_terminal_gets_the_line_and_a_file_does_not(concurrency: str) -> None:
-    """It is seen that standard error is one."""
+class Terminal:
+    """What a *process* shows on a terminal, which is read at *ours*."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", ours: int) -> None:
+        self.process = process
+        self.shown = b""
+        self._ours = ours
+
+    def read_until(self, pattern: bytes) -> None:
+        """Read until *pattern* is shown."""
+        while not re.search(pattern, self.shown):
+            self.shown += os.read(self._ours, 1000)
+
+    def end(self) -> None:
+        """Have the process drain."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(PATIENCE) == 0
+
+
+@contextlib.contextmanager
+def on_a_terminal(*arguments: str, folder: Path | None = None) -> Iterator[Terminal]:
+    """The command with *arguments*, in *folder*, once its line is shown."""
     assert COMMAND is not None
     ours, theirs = os.openpty()
     with subprocess.Popen(
-        [COMMAND, "echo", "--concurrency", concurrency],
+        [COMMAND, *arguments],
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=theirs,
         env={**os.environ, "TERM": "xterm"},
     ) as process:
         os.close(theirs)
         try:
-            shown = b""
-            while b"0 in progress" not in shown:
-                shown += os.read(ours, 1000)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(PATIENCE) == 0
+            terminal = Terminal(process, ours)
+            terminal.read_until(b"0 in progress")
+            yield terminal
         finally:
             process.kill()
             os.close(ours)
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs terminals")
+@pytest.mark.parametrize("concurrency", ["multiplex", "fork"])
+def test_a_terminal_gets_the_line_and_a_file_does_not(concurrency: str) -> None:
+    """It is seen that standard error is one."""
+    with on_a_terminal("echo", "--concurrency", concurrency) as terminal:
+        terminal.end()
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs terminals")
@@ -91,31 +118,14 @@ def test_a_record_of_another_process_stands_above_the_line_too(
     tmp_path: Path, concurrency: str
 ) -> None:
     """It takes the line's place, which then stands below it."""
-    assert COMMAND is not None
     (tmp_path / "service.py").write_text("def handler(request, address, server): raise OSError(99)")
-    ours, theirs = os.openpty()
-    with subprocess.Popen(
-        [COMMAND, "run", "service:handler", "--unix", "socket", "--concurrency", concurrency],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm"},
-    ) as process:
-        os.close(theirs)
-        try:
-            shown = b""
-            while b"0 in progress" not in shown:
-                shown += os.read(ours, 1000)
-            with socket.socket(socket.AF_UNIX) as client:
-                client.settimeout(PATIENCE)
-                while client.connect_ex(os.path.relpath(tmp_path / "socket")):
-                    pass
-                assert client.recv(1) == b""
-            while not re.search(rb"OSError: 99\r\n(\r\x1b\[2K)?\d in progress", shown):
-                shown += os.read(ours, 1000)
-            assert re.search(rb"so far\r\x1b\[2K[-\d]+ [:,\d]+ ERROR", shown)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(PATIENCE) == 0
-        finally:
-            process.kill()
-            os.close(ours)
+    command = ("run", "service:handler", "--unix", "socket", "--concurrency", concurrency)
+    with on_a_terminal(*command, folder=tmp_path) as terminal:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            while client.connect_ex(os.path.relpath(tmp_path / "socket")):
+                pass
+            assert client.recv(1) == b""
+        terminal.read_until(rb"OSError: 99\r\n(\r\x1b\[2K)?\d in progress")
+        assert re.search(rb"so far\r\x1b\[2K[-\d]+ [:,\d]+ ERROR", terminal.shown)
+        terminal.end()
